@@ -1,0 +1,300 @@
+"""Measure the image of a rendered service beside the same service in other layouts.
+
+    uv run python benchmarks/image.py --svg docs/benchmark.svg --json benchmark.json
+
+It needs a Docker engine on this machine and the package index. Each round takes about half a minute
+a layout on two cores. The table goes to stdout.
+"""
+
+import argparse
+import re
+import shutil
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import getpid
+from pathlib import Path
+
+import yaml
+from common import machine, released, say
+from copier import run_copy
+from engine import Engine, docker
+from measure import Sizes, started
+from report import Results, drawing, table
+
+HERE = Path(__file__).parent
+LAYOUTS = HERE / "layouts"
+# One small package of pure Python that the service does not have.
+DEPENDENCY = "tomlkit"
+STARTS = 3
+REQUESTS = 1000
+
+
+@dataclass
+class Layout:
+    """A way to write the Dockerfile, and a project of its own to build with it."""
+
+    name: str
+    project: Path
+    options: list[str]
+
+
+@dataclass
+class Facts:
+    """What the layouts need to know of the service, read from the project as it was rendered."""
+
+    package: str
+    python: str
+    uv: str
+
+    @classmethod
+    def of(cls, project: Path) -> "Facts":
+        """Read a project; AssertionError when its Dockerfile names no Python or no uv."""
+        (package,) = {path.parent.name for path in project.glob("src/*/__main__.py")}
+        dockerfile = (project / "Dockerfile").read_text()
+        python = re.search(r"\bpython:(\d\S*)", dockerfile)
+        uv = re.search(r"astral-sh/uv:(\d\S*)", dockerfile)
+        assert python, f"{project}/Dockerfile names no Python"
+        assert uv, f"{project}/Dockerfile names no uv"
+        return cls(package, python[1], uv[1])
+
+    @property
+    def arguments(self) -> list[str]:
+        """Give them as options of docker build."""
+        named = {"PACKAGE": self.package, "PYTHON": self.python, "UV": self.uv}
+        return [f"--build-arg={name}={value}" for name, value in named.items()]
+
+
+# --- The layouts ---
+
+
+def images(template: Path) -> dict[str, dict[str, str]]:
+    """Give the answers for each kind of image that the template offers, by the layout's name."""
+    for name, question in yaml.safe_load((template / "copier.yml").read_text()).items():
+        offered = question.get("choices", []) if isinstance(question, dict) else []
+        values = list(offered.values() if isinstance(offered, dict) else offered)
+        if "distroless" in values:
+            return {f"here, {value}": {name: value} for value in values}
+    return {"here": {}}
+
+
+def render(template: Path, folder: Path) -> list[Layout]:
+    """Render a project for each kind of image; the first is what the other layouts get."""
+    layouts = []
+    for name, answers in images(template).items():
+        project = folder / name.replace(", ", "-")
+        run_copy(str(template), project, answers, defaults=True, quiet=True)
+        layouts.append(Layout(name, project, []))
+    return layouts
+
+
+def others(project: Path, facts: Facts, folder: Path) -> list[Layout]:
+    """Give a copy of a project to each of the layouts that were written for comparison."""
+    layouts = []
+    for name in ("reference", "uv-guide", "single-stage", "pip"):
+        copy = shutil.copytree(project, folder / name, symlinks=True)
+        file = f"--file={LAYOUTS / name}.Dockerfile"
+        # An argument that a Dockerfile does not declare is only worth a warning.
+        layouts.append(Layout(name, copy, [file, *facts.arguments]))
+    return layouts
+
+
+def prepare(project: Path, facts: Facts, folder: Path) -> Path:
+    """Let uv write the lock with one more dependency, and requirements.txt before and after."""
+    file = f"--file={HERE / 'prepare.Dockerfile'}"
+    output = f"--output=type=local,dest={folder}"
+    dependency = f"--build-arg=DEPENDENCY={DEPENDENCY}"
+    docker("build", file, output, dependency, *facts.arguments, str(project))
+    return folder
+
+
+# --- The edits: each is unlike all before it, or the build cache would answer ---
+
+
+def edit_code(project: Path, mark: str, _: Path) -> None:
+    """Add one line to the package."""
+    (module,) = project.glob("src/*/__init__.py")
+    module.write_text(f'{module.read_text()}REVISION = "{mark}"\n')
+
+
+def edit_dependency(project: Path, mark: str, prepared: Path) -> None:
+    """Take the prepared files with one more dependency; a comment makes them new."""
+    for file in (prepared / "after").iterdir():
+        if (project / file.name).exists():
+            (project / file.name).write_text(f"# {mark}\n{file.read_text()}")
+
+
+def edit_version(project: Path, mark: str, _: Path) -> None:
+    """Write a new version of the project into pyproject.toml and uv.lock."""
+    known = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    for name, before in (("pyproject.toml", ""), ("uv.lock", f'name = "{known["name"]}"\n')):
+        text = (project / name).read_text()
+        old = f'{before}version = "{known["version"]}"'
+        assert text.count(old) == 1, name
+        (project / name).write_text(text.replace(old, f'{before}version = "{mark}"'))
+
+
+Edit = Callable[[Path, str, Path], None]
+EDITS: dict[str, Edit] = {
+    "code": edit_code,
+    "dependency": edit_dependency,
+    "version": edit_version,
+}
+
+
+# --- The rounds ---
+
+
+@dataclass
+class Bench:
+    """What all rounds share."""
+
+    engine: Engine
+    sizes: Sizes
+    facts: Facts
+    prepared: Path
+    begun: int
+
+    def build(self, project: Path, layout: Layout, *options: str) -> tuple[str, float]:
+        """Build a project in a layout; give the image and the seconds that it took."""
+        name = re.sub(r"\W+", "-", layout.name) + f"-{len(self.engine.built)}"
+        before = time.perf_counter()
+        image = self.engine.build(project, name, *layout.options, *options)
+        return image, time.perf_counter() - before
+
+    @contextmanager
+    def edited(self, layout: Layout, edit: str, number: int) -> Iterator[Path]:
+        """Give a copy of a layout's project with an edit in it that was never built."""
+        with tempfile.TemporaryDirectory() as folder:
+            copy = shutil.copytree(layout.project, Path(folder) / "project", symlinks=True)
+            EDITS[edit](copy, self.mark(number), self.prepared)
+            yield copy
+
+    def mark(self, number: int) -> str:
+        """Give a text that no other round has, nor any other run; it is a valid version."""
+        return f"1.{self.begun}.{number}"
+
+    def check_code(self, image: str, number: int) -> None:
+        """See to it that an image has the edited code and not an older wheel of it."""
+        code = f"import {self.facts.package} as package; print(package.REVISION)"
+        run = self.engine.run("--entrypoint=python", image, "-c", code)
+        assert run.stdout.strip() == self.mark(number), f"{image} has old code"
+
+    def rebuild(self, layout: Layout, number: int, before: str) -> dict[str, list[float]]:
+        """Build after each edit; give the seconds and the bytes that a push would send."""
+        values: dict[str, list[float]] = {}
+        for edit in EDITS:
+            with self.edited(layout, edit, number) as project:
+                image, seconds = self.build(project, layout)
+            if edit == "code":
+                self.check_code(image, number)
+            values[edit] = [seconds]
+            values[f"pushed_{edit}"] = [float(self.sizes.pushed(image, before))]
+        return values
+
+    def serve(self, image: str) -> dict[str, list[float]]:
+        """Start an image a few times; give seconds, CPU seconds and bytes of memory."""
+        # The first start reads the image from the disk.
+        with started(image):
+            pass
+        values: dict[str, list[float]] = {"start": [], "cpu": [], "memory": []}
+        for last in [False] * (STARTS - 1) + [True]:
+            with started(image) as start:
+                values["start"].append(start.seconds)
+                values["cpu"].append(start.cpu)
+                if last:
+                    values["memory"].append(start.memory_after(REQUESTS))
+        return values
+
+    def turn(self, layout: Layout, number: int, clean: list[str]) -> dict[str, list[float]]:
+        """Measure one layout once; clean is the layers of an earlier clean build of it."""
+        image, seconds = self.build(layout.project, layout, "--no-cache")
+        same = self.engine.layers(image) == clean
+        # Steps that run at different times differ; the edits are compared with what the cache has.
+        before, _ = self.build(layout.project, layout)
+        size = sum(self.sizes.of(before).values())
+        values = {"cold": [seconds], "same": [float(same)], "size": [float(size)]}
+        values |= self.rebuild(layout, number, before) | self.serve(before)
+        self.forget()
+        return values
+
+    def warm_up(self, layout: Layout) -> list[str]:
+        """Fill the caches with all that the rounds download; give the layers of a clean build."""
+        image, _ = self.build(layout.project, layout, "--no-cache")
+        with self.edited(layout, "dependency", 0) as project:
+            self.build(project, layout)
+        layers = self.engine.layers(image)
+        self.forget()
+        return layers
+
+    def forget(self) -> None:
+        """Remove the images that were built so far."""
+        self.engine.remove_images()
+        self.engine.built.clear()
+
+    def run(self, layouts: list[Layout], rounds: int) -> Results:
+        """Measure the layouts by turns, so that a slow minute does not hit only one."""
+        about = {"rounds": str(rounds), "python": self.facts.python, "uv": self.facts.uv}
+        docker_version = docker("version", "--format={{.Server.Version}}").stdout.strip()
+        results = Results(machine() | about | {"docker": docker_version})
+        clean = {}
+        for layout in layouts:
+            say(f"warm-up: {layout.name}")
+            clean[layout.name] = self.warm_up(layout)
+        for number in range(1, rounds + 1):
+            for layout in layouts:
+                say(f"round {number} of {rounds}: {layout.name}")
+                results.add(layout.name, self.turn(layout, number, clean[layout.name]))
+        return results
+
+
+def measured(rounds: int, only: list[str]) -> Results:
+    """Render the service and measure it in all layouts or only some; leave no image behind."""
+    if reason := Engine.unavailable():
+        raise SystemExit(reason)
+    engine = Engine(f"bench-{getpid()}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        own = render(released(folder, "v9999.0.0"), folder)
+        facts = Facts.of(own[0].project)
+        prepared = prepare(own[0].project, facts, folder / "prepared")
+        layouts = own + others(own[0].project, facts, folder)
+        for layout in layouts:
+            if layout.name == "pip":
+                shutil.copy2(prepared / "before" / "requirements.txt", layout.project)
+        chosen = [layout for layout in layouts if not only or layout.name in only]
+        if not chosen:
+            raise SystemExit(f"--only takes {[layout.name for layout in layouts]}")
+        bench = Bench(engine, Sizes(engine), facts, prepared, int(time.time()))
+        try:
+            return bench.run(chosen, rounds)
+        finally:
+            bench.forget()
+
+
+def main() -> None:
+    """Measure, or take what was measured; print the table and write the files asked for."""
+    parser = argparse.ArgumentParser(description="Measure the image beside other layouts.")
+    parser.add_argument("--rounds", type=int, default=5, help="how many (5)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="LAYOUT", help="its column's name")
+    parser.add_argument("--from", dest="kept", type=Path, metavar="PATH", help="JSON to draw again")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="where to keep every value")
+    parser.add_argument("--svg", type=Path, metavar="PATH", help="where to draw the bars")
+    options = parser.parse_args()
+    kept: Path | None = options.kept
+    results = Results.read(kept) if kept else measured(options.rounds, options.only)
+    if options.json:
+        results.write(options.json)
+    if options.svg:
+        options.svg.write_text(drawing(results))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

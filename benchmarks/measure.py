@@ -1,0 +1,178 @@
+"""What a container and an image cost, in seconds and bytes.
+
+The engine must run on this machine: the processes of a container are looked up here.
+"""
+
+import gzip
+import http.client
+import json
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from os import sysconf
+from pathlib import Path
+
+from engine import CLOSED, Container, Engine, docker
+
+# The port inside the container.
+PORT = 8000
+CGROUPS = Path("/sys/fs/cgroup")
+# As closed as the README says, but as the image's own user.
+OPTIONS = [option for option in CLOSED if not option.startswith("--user")]
+
+
+@dataclass
+class Sizes:
+    """The size of each layer as a registry would hold it, remembered by its digest."""
+
+    engine: Engine
+    known: dict[str, int] = field(default_factory=dict)
+
+    def of(self, image: str) -> dict[str, int]:
+        """Give the bytes of each layer of an image after gzip -6."""
+        layers = self.engine.layers(image)
+        if set(layers) - set(self.known):
+            for digest, content in self.engine.saved_layers(image).items():
+                if digest not in self.known:
+                    self.known[digest] = len(gzip.compress(content, 6, mtime=0))
+        return {digest: self.known[digest] for digest in layers}
+
+    def pushed(self, image: str, before: str) -> int:
+        """Give the bytes of the layers that an image has and the one before it had not."""
+        new = set(self.engine.layers(image)) - set(self.engine.layers(before))
+        return sum(size for digest, size in self.of(image).items() if digest in new)
+
+
+@dataclass
+class Process:
+    """The first process of a container, as this machine sees it."""
+
+    container: Container
+
+    @property
+    def id(self) -> int:
+        """Its number on this machine; AssertionError when it is not here."""
+        number, container = self.container.inspect("{{.State.Pid}} {{.Id}}").split()
+        seen = Path("/proc", number, "cgroup")
+        # With an engine in a virtual machine, the number is that of any process here.
+        here = seen.exists() and container in seen.read_text()
+        assert here, "the engine does not run on this machine"
+        return int(number)
+
+    def all(self) -> list[Path]:
+        """Give the folder below /proc of each process of the container."""
+        lines = docker("top", self.container.name, "-eo", "pid").stdout.splitlines()
+        return [Path("/proc", line.strip()) for line in lines[1:]]
+
+    def cgroup(self, controller: str, name: str) -> str | None:
+        """Read a file of its control group: of version 1, or 2, or nothing where neither has it."""
+        for line in Path("/proc", str(self.id), "cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            one = controller if controller in controllers.split(",") else ""
+            if one or not controllers:
+                file = CGROUPS / one / path.lstrip("/") / name
+                if file.is_file():
+                    return file.read_text()
+        return None
+
+    def cpu(self) -> float:
+        """Give the CPU seconds that the container has used."""
+        if nanoseconds := self.cgroup("cpuacct", "cpuacct.usage"):
+            return int(nanoseconds) / 1e9
+        if (text := self.cgroup("", "cpu.stat")) and (used := entry("usage_usec", text)):
+            return used / 1e6
+        fields = [(p / "stat").read_text().rpartition(")")[2].split() for p in self.all()]
+        return sum(int(f[11]) + int(f[12]) for f in fields) / sysconf("SC_CLK_TCK")
+
+    def memory(self) -> float:
+        """Give the bytes of memory that belong to no file."""
+        if (text := self.cgroup("memory", "memory.stat")) and (
+            used := entry("anon", text) or entry("total_rss", text)
+        ):
+            return used
+        return sum(
+            entry("RssAnon:", (process / "status").read_text()) * 1024 for process in self.all()
+        )
+
+
+def entry(key: str, text: str) -> int:
+    """Give the number behind a key that begins a line, or 0."""
+    found = re.search(rf"^{key}\s+(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def free_port() -> int:
+    """Give a port of this machine that nothing listens on."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def healthy(port: int) -> bool:
+    """Say whether the service answers 200 on its health path."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def first_answer(port: int) -> float:
+    """Give the time of the first good answer, in seconds since the epoch; wait 60 s at most."""
+    deadline = time.monotonic() + 60
+    while not healthy(port):
+        assert time.monotonic() < deadline, "the service does not answer"
+        # Asking all the time would take the CPU that the service starts with.
+        time.sleep(0.002)
+    return time.time()
+
+
+@dataclass
+class Start:
+    """A container that has just answered for the first time."""
+
+    container: Container
+    port: int
+    seconds: float
+    cpu: float
+
+    def memory_after(self, requests: int) -> float:
+        """Send so many requests, one after another; give the bytes it then holds."""
+        line = {"sku": "A-1", "quantity": 10, "unit_price": "9.99"}
+        body, headers = json.dumps({"lines": [line]}), {"Content-Type": "application/json"}
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port)) as connection:
+            for _ in range(requests):
+                connection.request("POST", "/quotes", body, headers)
+                response = connection.getresponse()
+                assert response.status == 200, response.read()
+                response.read()
+        return Process(self.container).memory()
+
+
+@contextmanager
+def started(image: str) -> Iterator[Start]:
+    """Start an image; measure from when its process runs to the first answer; remove it.
+
+    The image's health check is off: it would be measured as well.
+    """
+    port = free_port()
+    published = [f"--publish=127.0.0.1:{port}:{PORT}", f"--env=PORT={PORT}", "--no-healthcheck"]
+    container = Container(docker("create", *published, *OPTIONS, image).stdout.strip())
+    try:
+        # Not waited for, because the service may answer before the command ends.
+        with subprocess.Popen(["docker", "start", container.name], stdout=subprocess.DEVNULL):
+            answered = first_answer(port)
+        cpu = Process(container).cpu()
+        begun = datetime.fromisoformat(container.inspect("{{.State.StartedAt}}")).timestamp()
+        yield Start(container, port, answered - begun, cpu)
+    except AssertionError as error:
+        error.add_note(container.logs())
+        raise
+    finally:
+        docker("rm", "--force", "--volumes", container.name)

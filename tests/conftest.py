@@ -1,0 +1,139 @@
+"""What the tests share: the template as a release, projects rendered from it, an engine."""
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from copier import run_copy
+from engine import Engine
+
+if TYPE_CHECKING:
+    from updates import Workshop
+
+ROOT = Path(__file__).resolve().parents[1]
+
+GIT_ENV = {
+    **os.environ,
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    **{f"GIT_{role}_NAME": "Test" for role in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{role}_EMAIL": "test@example.com" for role in ("AUTHOR", "COMMITTER")},
+}
+
+Copy = Callable[..., Path]
+
+
+def git(directory: Path, *arguments: str) -> str:
+    """Run git in a directory and give what it prints; a failure raises CalledProcessError."""
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=directory, env=GIT_ENV, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def commit(directory: Path, message: str = "Work") -> None:
+    """Commit everything in a directory, which becomes a repository if it is none."""
+    if not (directory / ".git").exists():
+        git(directory, "init", "--quiet", "--initial-branch=main")
+    git(directory, "add", "--all")
+    git(directory, "commit", "--quiet", "--allow-empty", "--message", message)
+
+
+def release(tree: Path, directory: Path, version: str) -> Path:
+    """Clone a checkout, lay its working tree over it, commit, and tag that as a release.
+
+    Copier takes the last tag of a local template, not the working tree; this makes them the same.
+    """
+    git(tree, "clone", "--quiet", "--no-hardlinks", str(tree), str(directory))
+    git(directory, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
+    listed = git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, listed.split("\0")):
+        if (tree / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(tree / name, directory / name)
+    commit(directory, version)
+    git(directory, "tag", version)
+    for name, made_of in releases().items():
+        git(directory, "tag", "--force", name, made_of)
+    return directory
+
+
+@functools.cache
+def releases() -> dict[str, str]:
+    """Give the commit of each release by its tag, the oldest first.
+
+    One that no commit holds, as in a shallow clone, raises LookupError.
+    """
+    named = tomllib.loads((ROOT / "releases.toml").read_text())["releases"]
+    log = git(ROOT, "log", "--format=%T %H").splitlines()
+    commits = dict(line.split() for line in log)
+    if lost := {version: tree for version, tree in named.items() if tree not in commits}:
+        raise LookupError(f"no commit of this branch has the content of {lost}; is all of it here?")
+    return {f"v{version}": commits[tree] for version, tree in named.items()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the settings of the person who runs the tests out of them."""
+    settings = tmp_path_factory.mktemp("settings") / "settings.yml"
+    settings.write_text("{}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        # uv's own environment is the only one that the projects' commands should see.
+        patch.delenv("VIRTUAL_ENV", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a clone in which the working tree, committed or not, is the newest release."""
+    return release(ROOT, tmp_path_factory.mktemp("template") / "clone", "v9999.0.0")
+
+
+@pytest.fixture(scope="session")
+def workshop(template: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Workshop]":
+    """Give projects of each release to update, in memory where there is room for them.
+
+    An update writes the template five times and the project three times, which halves its time.
+    """
+    from updates import Workshop
+
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
+    folder = Path(tempfile.mkdtemp(dir=memory)) if roomy else tmp_path_factory.mktemp("workshop")
+    with pytest.MonkeyPatch.context() as patch:
+        # Copier's own clones as well.
+        patch.setattr(tempfile, "tempdir", str(folder))
+        git(template, "clone", "--quiet", str(template), str(folder / "template"))
+        yield Workshop(folder, folder / "template")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def copy(template: Path) -> Copy:
+    """Copy the template as a stranger does: no trust, defaults but for the answers given."""
+
+    def copy(directory: Path, **answers: str) -> Path:
+        run_copy(str(template), directory, data=answers, defaults=True, quiet=True, unsafe=False)
+        return directory
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def engine(worker_id: str) -> Iterator[Engine]:
+    """Give a Docker engine; without one skip, or fail where REQUIRE_ENGINE=1."""
+    reason = Engine.unavailable()
+    if reason and os.environ.get("REQUIRE_ENGINE") == "1":
+        pytest.fail(f"REQUIRE_ENGINE=1, but {reason}")
+    if reason:
+        pytest.skip(reason)
+    engine = Engine(f"copier-uv-docker-{worker_id}")
+    yield engine
+    engine.remove_images()

@@ -1,0 +1,172 @@
+"""A Docker engine as the tests use it: through its command line, as people do."""
+
+import gzip
+import http.client
+import io
+import json
+import re
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# How the README says that a service can be run: closed, and as a user that the image does not know.
+CLOSED = [
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--user=12345:0",
+]
+
+
+def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run docker; with check, a failure raises AssertionError with all that it printed."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True)
+    if check and done.returncode:
+        raise AssertionError(f"docker {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+    return done
+
+
+@dataclass
+class Container:
+    """A container that serves on a port of this machine."""
+
+    name: str
+
+    def inspect(self, template: str) -> str:
+        """Give what docker inspect prints for a Go template."""
+        return docker("inspect", f"--format={template}", self.name).stdout.strip()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and the port on this machine that lead to the service."""
+        host, _, port = docker("port", self.name).stdout.splitlines()[0].rpartition(":")
+        return host.rpartition(" ")[2], int(port)
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], Any]:
+        """Send one request; give its status, headers and the JSON of its body."""
+        content = None if body is None else json.dumps(body)
+        sent = {"Content-Type": "application/json"} if content else {}
+        with closing(http.client.HTTPConnection(*self.address, timeout=10)) as connection:
+            connection.request(method, path, content, sent | (headers or {}))
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), json.loads(response.read())
+
+    def wait_for(self, template: str, value: str, seconds: float = 60) -> None:
+        """Wait until docker inspect prints a value for a Go template, at most so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (seen := self.inspect(template)) != value:
+            ended = value != "exited" and self.inspect("{{.State.Status}}") == "exited"
+            if ended or time.monotonic() > deadline:
+                raise AssertionError(f"{template} is {seen}, not {value}\n{self.logs()}")
+            time.sleep(0.1)
+
+    def wait_until_healthy(self) -> None:
+        """Wait for the image's own health check to succeed."""
+        self.wait_for("{{.State.Health.Status}}", "healthy")
+
+    def wait_until_it_catches(self, signum: int, seconds: float = 30) -> None:
+        """Wait until the container's process handles a signal; the first one has no default action.
+
+        It reads the process's status on this machine (proc_pid_status(5)), so the engine runs here.
+        """
+        status = Path("/proc") / self.inspect("{{.State.Pid}}") / "status"
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            (caught,) = re.findall(r"^SigCgt:\s+(\w+)$", status.read_text(), re.MULTILINE)
+            if int(caught, 16) & 1 << signum - 1:
+                return
+            time.sleep(0.005)
+        raise AssertionError(f"signal {signum} is not handled after {seconds} s\n{self.logs()}")
+
+    def wait_for_log(self, text: str, seconds: float = 30) -> None:
+        """Wait until the container has printed a text, at most so many seconds."""
+        deadline = time.monotonic() + seconds
+        while text not in self.logs():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} is not in the log:\n{self.logs()}")
+            time.sleep(0.05)
+
+    def stop(self, seconds: int) -> int:
+        """Send SIGTERM, and SIGKILL after so many seconds; give the exit code, then 137."""
+        docker("stop", f"--timeout={seconds}", self.name)
+        return int(self.inspect("{{.State.ExitCode}}"))
+
+    def logs(self) -> str:
+        """Give all that the container printed, stdout and stderr."""
+        done = docker("logs", self.name)
+        return done.stdout + done.stderr
+
+
+@dataclass
+class Engine:
+    """A Docker engine, and the images that one test process built on it."""
+
+    prefix: str
+    built: set[str] = field(default_factory=set)
+
+    @staticmethod
+    def unavailable() -> str | None:
+        """Say why there is no engine here, or nothing when there is one."""
+        try:
+            done = docker("version", "--format={{.Server.Version}}", check=False)
+        except FileNotFoundError:
+            return "docker is not installed"
+        return f"no Docker engine answers: {done.stderr.strip()}" if done.returncode else None
+
+    def build(self, directory: Path, name: str, *options: str) -> str:
+        """Build a directory into an image and give its tag; a failure raises AssertionError."""
+        tag = f"{self.prefix}-{name}"
+        docker("build", "--progress=plain", f"--tag={tag}", *options, str(directory))
+        self.built.add(tag)
+        return tag
+
+    def layers(self, image: str) -> list[str]:
+        """Give the digests of the image's layers, the base's first."""
+        layers: list[str] = json.loads(
+            docker("image", "inspect", "--format={{json .RootFS.Layers}}", image).stdout
+        )
+        return layers
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a container to its end and remove it."""
+        return docker("run", "--rm", *arguments, check=check)
+
+    @contextmanager
+    def serve(self, image: str, *options: str, port: int = 8000) -> Iterator[Container]:
+        """Start a container whose port is published on loopback; remove it at the end."""
+        published = f"--publish=127.0.0.1::{port}"
+        name = docker("run", "--detach", published, *options, image).stdout.strip()
+        try:
+            yield Container(name)
+        finally:
+            docker("rm", "--force", "--volumes", name)
+
+    def saved_layers(self, image: str) -> dict[str, bytes]:
+        """Give each layer of an image as an uncompressed archive, by its digest."""
+        done = subprocess.run(["docker", "save", image], capture_output=True, check=True)
+        layers = {}
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+
+            def read(name: str) -> bytes:
+                member = archive.extractfile(name)
+                assert member is not None
+                return member.read()
+
+            (manifest,) = json.loads(read("manifest.json"))
+            config = json.loads(read(manifest["Config"]))
+            for digest, name in zip(config["rootfs"]["diff_ids"], manifest["Layers"], strict=True):
+                content = read(name)
+                layers[digest] = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        return layers
+
+    def remove_images(self) -> None:
+        """Remove what was built; the build cache stays."""
+        if self.built:
+            docker("image", "rm", "--force", *sorted(self.built), check=False)

@@ -1,0 +1,105 @@
+"""What later releases may bring, as data: each changes a checkout of the template."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edits import append, change
+
+DOCKERFILE = "template/Dockerfile.jinja"
+CI = "template/{% if ci == 'github' %}.github{% endif %}/workflows/ci.yml.jinja"
+
+ABOVE = """\
+# --- cacerts: what the company's own authority signs ---
+FROM python AS cacerts
+RUN mkdir -p /rootfs/etc/ssl && cp -a /etc/ssl/certs /rootfs/etc/ssl/ \\
+    && find /rootfs -exec touch -h -d @315532800 {} +
+
+"""
+BELOW = """\
+# --- assets: what a browser loads ---
+FROM build AS assets
+COPY src src
+RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \\
+    mkdir -p /rootfs && find /rootfs -exec touch -h -d @315532800 {} +
+
+"""
+JOB = """\
+  audit:
+    name: Advisories
+    needs: check
+    runs-on: ubuntu-24.04
+    timeout-minutes: 5
+    permissions:
+      contents: read
+    steps:
+      - name: Say
+        run: echo audited
+
+"""
+STEP = """\
+      - name: Spelling
+        run: uvx codespell src
+
+"""
+
+
+def put(tree: Path, path: str, before: str, text: str) -> None:
+    """Put a text before the one line that begins so."""
+    file = tree / path
+    lines = file.read_text().splitlines(keepends=True)
+    (number,) = [n for n, line in enumerate(lines) if line.startswith(before)]
+    file.write_text("".join([*lines[:number], text, *lines[number:]]))
+
+
+def replace(tree: Path, path: str, old: str, new: str) -> None:
+    """Replace a text wherever it stands in a file."""
+    file = tree / path
+    text = file.read_text()
+    assert old in text, f"{old!r} is not in {path}"
+    file.write_text(text.replace(old, new))
+
+
+def bump_everything(tree: Path) -> None:
+    for name in ("uv", "suite", "action"):
+        FUTURES[name](tree)
+
+
+def add_a_question(tree: Path) -> None:
+    change(tree, "copier.yml", r"^(repository:\n)", 'grace:\n  type: str\n  default: "30"\n\n\\1')
+    replace(
+        tree,
+        "template/compose.yaml.jinja",
+        "stop_grace_period: 30s",
+        "stop_grace_period: {{ grace }}s",
+    )
+    put(tree, DOCKERFILE, "# Whole trees", "# How long a stop may take.\nENV GRACE={{ grace }}\n\n")
+
+
+FUTURES: dict[str, Callable[[Path], None]] = {
+    "uv": lambda tree: change(tree, "copier.yml", r'^    uv: ".+"', '    uv: "0.99.1"'),
+    "suite": lambda tree: change(tree, "copier.yml", r"^    suite: .+", "    suite: forky"),
+    "patch of Python": lambda tree: change(
+        tree, DOCKERFILE, r"^(FROM python:\{\{ python_version \}\})-", r"\1.7-"
+    ),
+    "action": lambda tree: change(
+        tree, "copier.yml", r"(actions/checkout: ).+", rf'\1"{"a" * 40} # v99.0.0"'
+    ),
+    "all pins": bump_everything,
+    "stage above": lambda tree: put(tree, DOCKERFILE, "# --- system", ABOVE),
+    "stage below": lambda tree: put(tree, DOCKERFILE, "# --- app", BELOW),
+    "environment": lambda tree: change(
+        tree, DOCKERFILE, r"^(ENV PATH=/app/.venv/bin:\$PATH \\\n)", r"\1    PYTHONHASHSEED=0 \\\n"
+    ),
+    "mount": lambda tree: change(
+        tree,
+        DOCKERFILE,
+        r"^(    --mount=type=cache,target=/root/.cache/uv \\\n)",
+        r"\1    --mount=type=bind,source=README.md,target=README.md \\\n",
+    ),
+    "user": lambda tree: replace(tree, DOCKERFILE, "10001", "65532"),
+    "job": lambda tree: put(tree, CI, "  image:", JOB),
+    "step": lambda tree: put(tree, CI, "      - name: Format", STEP),
+    "question": add_a_question,
+    "file": lambda tree: append(tree, "template/.hadolint.yaml", "failure-threshold: info\n"),
+    "no file": lambda tree: (tree / "template" / ".editorconfig").unlink(),
+}

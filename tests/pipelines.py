@@ -1,0 +1,273 @@
+"""The pipelines of a generated project, run by programs that read them as their hosts do."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conftest import commit, git
+from engine import docker
+
+# The versions that run GitLab's pipeline; Node because it needs a newer one than Debian has.
+NPM_PACKAGES = ("gitlab-ci-local@4.75.1", "node@24.21.0")
+
+# What only the internet can do, by how the line begins; docs/delivery.md names the same.
+NOT_RUN = {
+    "docker compose run --rm scan": "Trivy's image and its list of vulnerabilities are downloaded",
+    "cosign": "Sigstore's certificate authority and log are public services",
+    "apk add": "cosign comes from Alpine's packages, into the image of GitLab's jobs",
+}
+# What stands for an action: the tools are there, and a registry on loopback asks for no name.
+ACTIONS = {
+    "actions/checkout": "true",
+    "astral-sh/setup-uv": "uv --version",
+    "depot/setup-action": 'echo "$DEPOT" >>"$GITHUB_PATH"',
+    "docker/login-action": "true",
+    "docker/setup-buildx-action": "docker buildx version",
+    "sigstore/cosign-installer": "true",
+}
+# Depot's command has buildx's options, so that its builders can be this machine.
+DEPOT = '#!/bin/sh\nexec docker buildx "$@"\n'
+# What a registry may answer with: an image of one platform, or the index of several.
+MANIFESTS = [f"application/vnd.oci.image.{kind}.v1+json" for kind in ("index", "manifest")]
+
+
+@dataclass
+class Registry:
+    """A registry on loopback."""
+
+    address: str
+
+    def ask(self, path: str) -> Any:
+        """Give the JSON behind a path of the registry's interface."""
+        with urllib.request.urlopen(f"http://{self.address}/v2/{path}", timeout=10) as response:
+            return json.load(response)
+
+    def images(self) -> list[str]:
+        """Give the names of all images that were pushed."""
+        return list(self.ask("_catalog")["repositories"])
+
+    def digests(self, image: str) -> dict[str, str]:
+        """Give the digest behind each tag of an image."""
+        digests = {}
+        for tag in self.ask(f"{image}/tags/list")["tags"]:
+            request = urllib.request.Request(
+                f"http://{self.address}/v2/{image}/manifests/{tag}",
+                headers={"Accept": ", ".join(MANIFESTS)},
+            )
+            with urllib.request.urlopen(request, timeout=10) as response:
+                digests[tag] = response.headers["Docker-Content-Digest"]
+        return digests
+
+
+@contextlib.contextmanager
+def registry(folder: Path) -> Iterator[Registry]:
+    """Run a registry that keeps its images in a folder, until the end of the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    settings = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
+        "http": {"addr": address},
+    }
+    (folder / "registry.yml").write_text(yaml.safe_dump(settings))
+    with (folder / "registry.log").open("w") as log:
+        command = ["docker-registry", "serve", str(folder / "registry.yml")]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            served = Registry(address)
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    served.images()
+                    break
+                except OSError:
+                    assert process.poll() is None, (folder / "registry.log").read_text()
+                    assert time.monotonic() < deadline, "the registry does not answer"
+                    time.sleep(0.1)
+            yield served
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def npm_tools() -> Path:
+    """Give the folder with the commands of NPM_PACKAGES, installed there if they are not."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "copier-uv-docker"
+    folder = cache / "-".join(NPM_PACKAGES).replace("@", "-")
+    if not folder.exists():
+        fresh = cache / f"npm-{os.getpid()}"
+        install = ["npm", "install", "--no-fund", "--no-audit", "--prefix", str(fresh)]
+        done = subprocess.run([*install, *NPM_PACKAGES], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        # Another process may have been faster.
+        with contextlib.suppress(OSError):
+            fresh.rename(folder)
+    return folder / "node_modules" / ".bin"
+
+
+@dataclass
+class Run:
+    """What a pipeline did: the result of each job by its name, the step that failed, the log."""
+
+    jobs: dict[str, bool]
+    failed: str | None
+    log: str
+
+
+@dataclass
+class Host:
+    """One of the hosts, and what it takes to run its pipeline on this machine."""
+
+    name: str
+    run: Callable[["Host", Path, str], Run]
+    folder: Path
+    registry: Registry
+
+    def image(self, project: Path) -> str:
+        """Give the name under which a project's image is in the registry."""
+        return f"acme/{project.name}"
+
+    def environment(self, project: Path) -> dict[str, str]:
+        """Give what a runner would set: a login of its own, this Python, a name for compose."""
+        settings = self.folder / "docker"
+        mine = Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker"))
+        if not settings.exists():
+            # A copy, so that a login here is none outside.
+            ignored = shutil.ignore_patterns("buildx", "desktop")
+            shutil.copytree(
+                mine, settings, symlinks=True, ignore=ignored
+            ) if mine.exists() else settings.mkdir()
+        return {
+            "COMPOSE_PROJECT_NAME": project.name,
+            "DEPOT": str(self.folder / "depot"),
+            "DOCKER_CONFIG": str(settings),
+            "UV_PYTHON": sys.executable,
+        }
+
+    def clean(self, project: Path) -> None:
+        """Remove the containers and images that a run left; the build cache stays."""
+        docker("compose", f"--project-name={project.name}", "down", "--volumes", check=False)
+        for name in (f"{self.registry.address}/{self.image(project)}", f"*/{self.image(project)}"):
+            listed = docker("image", "ls", "--quiet", "--no-trunc", f"--filter=reference={name}*")
+            if listed.stdout:
+                docker("image", "rm", "--force", *set(listed.stdout.split()), check=False)
+
+
+def left_out(lines: list[str]) -> list[str]:
+    """Give the lines of a script without those of NOT_RUN."""
+    return [line for line in lines if not line.startswith(tuple(NOT_RUN))]
+
+
+def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
+    """Run the workflow of a project with act, on this machine and for its architecture alone."""
+    path = project / ".github" / "workflows" / "ci.yml"
+    text = path.read_text().replace("ghcr.io", host.registry.address)
+    workflow = yaml.safe_load(text)
+    # YAML reads the key `on` as true.
+    workflow["on"] = workflow.pop(True)
+    used = set()
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            if "run" in step:
+                kept = left_out(step["run"].splitlines())
+                # There is no arm64 on this machine, and nothing of it to join.
+                step["run"] = "\n".join(kept).replace(' "$IMAGE@$ARM64"', "") or "true"
+            else:
+                used.add(step["uses"])
+    path.write_text(yaml.safe_dump(workflow, sort_keys=False))
+    git(project, "remote", "add", "origin", f"https://github.com/{host.image(project)}")
+    commit(project, "As it runs here")
+
+    stand_ins = []
+    for use in used:
+        name = use.partition("@")[0]
+        folder = host.folder / "actions" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        step = {"shell": "bash", "run": ACTIONS[name]}
+        action = {"name": name, "runs": {"using": "composite", "steps": [step]}}
+        (folder / "action.yml").write_text(yaml.safe_dump(action))
+        stand_ins.append(f"--local-repository={use}={folder}")
+    (host.folder / "depot").mkdir(exist_ok=True)
+    (host.folder / "depot" / "depot").write_text(DEPOT)
+    (host.folder / "depot" / "depot").chmod(0o755)
+    fork = {"pull_request": {"head": {"ref": "fix", "repo": {"fork": True}}}}
+    event_file = host.folder / "event.json"
+    event_file.write_text(json.dumps(fork if event == "pull_request" else {}))
+
+    act = ["act", event, *options, "--json", "--no-cache-server", "--matrix=arch:amd64", *stand_ins]
+    act += [f"--platform={name}=-self-hosted" for name in ("ubuntu-24.04", "ubuntu-24.04-arm")]
+    act += [f"--eventpath={event_file}", "--secret=GITHUB_TOKEN=none"]
+    act += [f"--env={name}={value}" for name, value in host.environment(project).items()]
+    environment = os.environ | {"XDG_CACHE_HOME": str(host.folder / "cache")}
+    done = subprocess.run(act, cwd=project, env=environment, capture_output=True, text=True)
+
+    records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    jobs = {r["jobID"]: r["jobResult"] == "success" for r in records if "jobResult" in r}
+    failures = [r["step"] for r in records if r.get("stepResult") == "failure"]
+    log = "".join(record["msg"].rstrip() + "\n" for record in records) + done.stderr
+    assert (done.returncode == 0) == all(jobs.values()), log
+    return Run(jobs, failures[0] if failures else None, log)
+
+
+def run_gitlab(host: Host, project: Path, event: str) -> Run:
+    """Run the pipeline of a project with gitlab-ci-local, in shells of this machine."""
+    path = project / ".gitlab-ci.yml"
+    pipeline = yaml.safe_load(path.read_text())
+    # The engine of this machine serves the jobs, in place of a service beside each.
+    del pipeline[".docker"]["services"]
+    for job in pipeline.values():
+        if "script" in job:
+            kept = left_out(job["script"])
+            job["script"] = [line.replace(' "$IMAGE@$DIGEST_arm64"', "") for line in kept]
+        if "parallel" in job:
+            job["parallel"] = {"matrix": [{"ARCH": ["amd64"]}]}
+    path.write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    git(project, "remote", "add", "origin", f"https://gitlab.com/{host.image(project)}.git")
+    commit(project, "As it runs here")
+
+    # Its own pip, into which the pipeline installs uv.
+    python = host.folder / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(python)], check=True)
+    npm = npm_tools()
+    variables = {
+        "CI_REGISTRY": host.registry.address,
+        "CI_REGISTRY_IMAGE": f"{host.registry.address}/{host.image(project)}",
+        "CI_REGISTRY_USER": "runner",
+        "CI_REGISTRY_PASSWORD": "none",
+        "CI_PIPELINE_SOURCE": event if event == "push" else "merge_request_event",
+    }
+    command = [str(npm / "gitlab-ci-local"), "--force-shell-executor", f"--home={host.folder}"]
+    for name, value in variables.items():
+        command += ["--variable", f"{name}={value}"]
+    environment = os.environ | host.environment(project)
+    environment["PATH"] = os.pathsep.join([str(npm), str(python / "bin"), environment["PATH"]])
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+
+    log = done.stdout + done.stderr
+    results = re.findall(r"^ (PASS|FAIL)  ([a-z]+)", log, re.MULTILINE)
+    jobs = {job: result == "PASS" for result, job in results}
+    assert (done.returncode == 0) == all(jobs.values()), log
+    failed = next((job for job, passed in jobs.items() if not passed), None)
+    own = "\n".join(line for line in log.splitlines() if line.startswith(f"{failed}"))
+    own, _, _ = own.partition("Running after script")
+    commands = re.findall(r" \$ (.+)$", own, re.MULTILINE)
+    return Run(jobs, commands[-1] if commands else None, log)
+
+
+def missing_tools() -> list[str]:
+    """Name the programs that the pipelines need here and that are not installed."""
+    return [t for t in ("act", "docker-registry", "npm", "rsync") if shutil.which(t) is None]

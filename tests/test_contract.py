@@ -1,0 +1,235 @@
+"""What every service does, whatever its framework, server and image: one set of tests for all."""
+
+import itertools
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Copy
+from engine import CLOSED, Container, Engine, docker
+from test_render import ASKED, PINS, choices, extension
+from test_render import SERVICES as EVERY_SERVICE
+
+pytestmark = pytest.mark.image
+
+IMAGES = choices(ASKED["image"])
+PYTHON = ASKED["python_version"]["default"]
+
+ORDER = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
+# What is sent where, when the resource is no route of its own.
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+TOOL = {"name": "create_quote", "arguments": ORDER}
+RESOURCES: dict[str, tuple[str, Any]] = {"mcp": ("/mcp", CALL | {"params": TOOL})}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+# Those that answer requests; what takes jobs has tests of its own.
+SERVICES = [
+    *(
+        (service["framework"], service["server"], image, PYTHON)
+        for service, image in itertools.product(EVERY_SERVICE, IMAGES)
+        if "app.py" in extension(service["framework"])["src"]
+    ),
+    # Beside the first framework, which the tests of the image build with every Python.
+    ("flask", "gunicorn", "slim", "3.11"),
+    ("flask", "gunicorn", "slim", "3.15"),
+]
+
+
+LOCKS = """
+ARG UV PYTHON
+FROM ghcr.io/astral-sh/uv:${UV} AS uv
+FROM python:${PYTHON}
+COPY --from=uv /uv /usr/local/bin/
+COPY . /projects
+RUN --mount=type=cache,target=/root/.cache/uv \\
+    for project in /projects/*/; do uv lock --check --directory "$project" || exit 1; done
+"""
+
+
+@pytest.mark.parametrize("python", choices(ASKED["python_version"]))
+def test_every_lock_fits_every_python(
+    engine: Engine, copy: Copy, tmp_path: Path, python: str
+) -> None:
+    for service in EVERY_SERVICE:
+        copy(tmp_path / "-".join(service.values()), python_version=python, **service)
+    (tmp_path / "Dockerfile").write_text(LOCKS)
+    base = f"{python}-slim-{PINS['suite']}"
+    options = [f"--build-arg=PYTHON={base}", f"--build-arg=UV={PINS['uv']}"]
+    engine.build(tmp_path, f"locks-{python}", *options)
+
+
+class Service:
+    """An image of a service, and how it is asked for what it does."""
+
+    def __init__(self, engine: Engine, project: Path, framework: str, python: str) -> None:
+        self.engine = engine
+        self.path, self.body = RESOURCES.get(framework, ("/quotes", ORDER))
+        self.base = f"python:{python}-slim-{PINS['suite']}"
+        self.folder = f"/app/.venv/lib/python{python}/site-packages/my_service"
+        self.sources = project / "src" / "my_service"
+        self.image = engine.build(project, f"{project.parent.name}-{project.name}")
+
+    def ask(self, container: Container, **headers: str) -> tuple[int, dict[str, str], Any]:
+        """Send one request to the resource; give its status, headers (small letters) and JSON."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        status, got, body = container.request("POST", self.path, self.body, ACCEPT | sent)
+        return status, {name.lower(): value for name, value in got.items()}, body
+
+    def with_source(self, name: str, content: str, folder: Path) -> list[str]:
+        """Give the options of docker run that put another source in the place of one."""
+        shutil.copytree(self.sources, folder, dirs_exist_ok=True)
+        (folder / name).write_text(content)
+        folder.chmod(0o755)
+        return [f"--volume={folder}:{self.folder}:ro"]
+
+
+@pytest.fixture(scope="module", params=SERVICES, ids=lambda param: "-".join(param))
+def service(
+    request: pytest.FixtureRequest,
+    engine: Engine,
+    copy: Copy,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Service:
+    """Give a service of each framework on each server and image."""
+    framework, server, image, python = request.param
+    project = tmp_path_factory.mktemp(f"{framework}-{python}") / f"{server}-{image}"
+    copy(project, framework=framework, server=server, image=image, python_version=python)
+    return Service(engine, project, framework, python)
+
+
+@pytest.fixture(scope="module")
+def running(service: Service) -> Iterator[Container]:
+    """Give a container of it, closed, with two processes and on another port."""
+    options = ["--env=PORT=9000", "--env=WEB_CONCURRENCY=2"]
+    with service.engine.serve(service.image, *CLOSED, *options, port=9000) as container:
+        container.wait_until_healthy()
+        yield container
+
+
+def records(container: Container) -> list[dict[str, Any]]:
+    """Give what the service logged; a line that is no JSON object raises ValueError."""
+    found = [json.loads(line) for line in container.logs().splitlines()]
+    assert all(isinstance(record, dict) for record in found)
+    return found
+
+
+def test_health_is_answered_and_not_logged(running: Container) -> None:
+    status, _, body = running.request("GET", "/healthz")
+    assert (status, body) == (200, {"status": "ok"})
+    assert not [record for record in records(running) if record.get("path") == "/healthz"]
+
+
+def test_resource_prices_an_order(service: Service, running: Container) -> None:
+    status, _, body = service.ask(running)
+    assert status == 200
+    assert "99.90" in json.dumps(body)
+
+
+def test_web_concurrency_is_the_number_of_workers(running: Container) -> None:
+    """The process that is the container's, or that one and what it starts."""
+    listed = docker("top", running.name, "-eo", "pid,args").stdout.splitlines()
+    processes = [line for line in listed if "python" in line and "resource_tracker" not in line]
+    assert len(processes) == 3
+
+
+def test_request_is_logged_with_its_id(service: Service, running: Container) -> None:
+    _, headers, _ = service.ask(running, X_Request_ID="abc-123")
+    assert headers["x-request-id"] == "abc-123"
+    running.wait_for_log("abc-123")
+    caused = [record for record in records(running) if record.get("request_id") == "abc-123"]
+    (record,) = [record for record in caused if "status" in record]
+    expected = {"level": "INFO", "method": "POST", "path": service.path, "status": 200}
+    assert expected.items() <= record.items()
+
+
+def test_unknown_path_is_json(running: Container) -> None:
+    status, _, body = running.request("GET", "/nowhere")
+    assert status == 404
+    assert body["detail"]
+
+
+def test_bad_request_is_refused_as_json(service: Service, running: Container) -> None:
+    body = json.loads(json.dumps(service.body).replace('"quantity": 10', '"quantity": 0'))
+    status, _, answer = running.request("POST", service.path, body, ACCEPT)
+    assert status in {400, 422} or answer["result"]["isError"]
+    assert "Traceback" not in json.dumps(answer)
+
+
+def test_error_has_its_traceback_in_the_log_alone(service: Service, tmp_path: Path) -> None:
+    pricing = (service.sources / "pricing.py").read_text()
+    head = "def price(order: Order) -> Quote:\n"
+    assert head in pricing
+    broken = pricing.replace(head, f'{head}    raise RuntimeError("broken on purpose")\n')
+    options = service.with_source("pricing.py", broken, tmp_path)
+    with service.engine.serve(service.image, *CLOSED, *options) as container:
+        container.wait_until_healthy()
+        status, headers, body = service.ask(container, X_Request_ID="abc-123")
+        assert status == 500 or body["result"]["isError"]
+        assert "Traceback" not in json.dumps(body)
+        assert headers["content-type"].startswith("application/json")
+        container.wait_for_log("Traceback")
+        (record,) = [record for record in records(container) if "exc_info" in record]
+        assert "broken on purpose" in record["exc_info"]
+        assert record["request_id"] == "abc-123"
+
+
+def test_wrong_setting_stops_it_with_one_line(service: Service) -> None:
+    """Each of the others is refused in the same place; a project's own tests try them all."""
+    done = service.engine.run(*CLOSED, "--env=PORT=http", service.image, check=False)
+    assert done.returncode != 0
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.startswith("PORT: ")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: int) -> None:
+    options = service.with_source("app.py", "raise RuntimeError('no app')\n", tmp_path)
+    options.append(f"--env=WEB_CONCURRENCY={workers}")
+    with service.engine.serve(service.image, *CLOSED, *options) as container:
+        container.wait_for("{{.State.Status}}", "exited", seconds=20)
+        assert container.inspect("{{.State.ExitCode}}") != "0"
+        assert "no app" in container.logs()
+
+
+@pytest.mark.parametrize(("workers", "signals"), [(1, 2), (2, 1)])
+def test_stop_under_load_loses_nothing(service: Service, workers: int, signals: int) -> None:
+    """Hundreds of requests in flight and arriving; once, or twice, SIGTERM."""
+    options = [*CLOSED, f"--env=WEB_CONCURRENCY={workers}"]
+    with service.engine.serve(service.image, *options) as container:
+        container.wait_until_healthy()
+        client = subprocess.Popen(
+            [
+                *("docker", "run", "--rm", f"--network=container:{container.name}", service.base),
+                *("python", "-u", "-c", (ROOT / "tests" / "load.py").read_text()),
+                *("8000", service.path, json.dumps(service.body)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert client.stdout
+        assert client.stdout.readline() == "ready\n"
+        for _ in range(signals):
+            docker("kill", "--signal=TERM", container.name)
+        container.wait_for("{{.State.Status}}", "exited", seconds=25)
+        results = json.loads(client.communicate(timeout=60)[0])
+        assert container.inspect("{{.State.ExitCode}}") == "0", container.logs()
+        answered = {"HTTP/1.1 200 OK", "refused", "not accepted", "held, HTTP/1.1 200 OK"}
+        assert set(results) <= answered, results
+        assert results["held, HTTP/1.1 200 OK"] == 200, results
+        assert results["HTTP/1.1 200 OK"] >= 50, results
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3])
+def test_stop_while_it_starts(service: Service, seconds: float) -> None:
+    """So many seconds after its first line has run; before, the kernel keeps the signal from it."""
+    with service.engine.serve(service.image, *CLOSED) as container:
+        container.wait_until_it_catches(signal.SIGTERM)
+        time.sleep(seconds)
+        assert container.stop(seconds=10) == 0, container.logs()

@@ -1,0 +1,73 @@
+"""What later releases may bring merges with what people edit: the layout of the files allows it."""
+
+import os
+
+import pytest
+from edits import EDITS, fitting, together
+from futures import FUTURES
+from updates import NOW, Answers, Workshop, update
+
+pytestmark = pytest.mark.update
+
+SHAPES: dict[str, Answers] = {
+    "slim": {},
+    "distroless": {
+        "image": "distroless",
+        "apt_packages": "libpq5",
+        "build_packages": "gcc",
+        "python_version": "3.12",
+        "repository": "Acme/Orders.api",
+    },
+}
+
+# A release and a person changed the same line: nobody can merge that but they.
+SAME_LINE = {
+    ("suite", "a digest of Python"): "Dockerfile",
+    ("all pins", "a digest of Python"): "Dockerfile",
+    ("patch of Python", "a digest of Python"): "Dockerfile",
+    ("user", "another user"): "Dockerfile",
+}
+
+# What goes with a file that a release removes; the last test here is of it.
+LOST = ("no file", "a section in .editorconfig")
+
+# Each edit alone is for the run before a release; all edits at once meet each of them,
+# too, but for the conflicts that are expected.
+ALONE = list(SHAPES) if os.environ.get("EVERY_UPDATE") == "1" else []
+
+
+@pytest.mark.parametrize(
+    ("future", "answers", "edit"),
+    [
+        pytest.param(future, SHAPES[shape], edit, id=f"{future} | {shape} | {edit}")
+        for future in FUTURES
+        for shape in SHAPES
+        for edit in fitting(SHAPES[shape])
+        if (future, edit) != LOST and (shape in ALONE or (future, edit) in SAME_LINE)
+    ],
+)
+def test_a_future_release_merges_with_an_edit(
+    workshop: Workshop, future: str, answers: Answers, edit: str
+) -> None:
+    conflict = SAME_LINE.get((future, edit))
+    workshop.check(NOW, workshop.future(future), answers, EDITS[edit], conflict=conflict)
+
+
+@pytest.mark.parametrize("shape", ["distroless", pytest.param("slim", marks=pytest.mark.render)])
+@pytest.mark.parametrize("future", FUTURES)
+def test_a_future_release_merges_with_all_edits(
+    workshop: Workshop, future: str, shape: str
+) -> None:
+    answers = SHAPES[shape]
+    hurt = {edit for name, edit in SAME_LINE if name == future} | {LOST[1]}
+    edits = [edit for edit in together(answers) if edit not in [EDITS[name] for name in hurt]]
+    workshop.check(NOW, workshop.future(future), answers, *edits)
+
+
+def test_a_file_that_a_release_removes_takes_its_edits_along(workshop: Workshop) -> None:
+    """Copier says nothing of it, hence the rule that no release removes a file."""
+    future, edit = LOST
+    version = workshop.future(future)
+    with workshop.edited(NOW, {}, EDITS[edit]) as project:
+        update(project, version)
+        assert not (project / ".editorconfig").exists()

@@ -1,0 +1,370 @@
+"""What the built image is and does, on a real engine."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import zlib
+from http.client import HTTPConnection
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Copy, commit
+from engine import CLOSED, Engine, docker
+from test_project import PYTHON, uv
+from test_render import ASKED, PINS, choices
+
+pytestmark = pytest.mark.image
+
+PYTHONS = choices(ASKED["python_version"])
+IMAGES = choices(ASKED["image"])
+
+# The date of every file that the Dockerfile adds: the first day that a ZIP file can hold.
+EPOCH_1980 = 315532800
+
+
+@pytest.fixture(
+    scope="module", params=itertools.product(PYTHONS, IMAGES), ids=lambda param: "-".join(param)
+)
+def project(
+    request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Give a project of each Python and kind of image, with secrets lying about."""
+    python, kind = request.param
+    folder = tmp_path_factory.mktemp(f"{kind}-{python}") / "project"
+    project = copy(folder, python_version=python, image=kind)
+    commit(project)
+    for folder in (project, project / "src", project / "src" / "my_service"):
+        for name in (".env", "id_rsa", "server.key"):
+            (folder / name).write_text("a-planted-secret")
+    return project
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine, project: Path) -> str:
+    """Give the image of that project, built as its README says."""
+    return engine.build(project, f"image-{project.parent.name}")
+
+
+@pytest.fixture(scope="module")
+def added(engine: Engine, project: Path, image: str) -> list[tarfile.TarInfo]:
+    """Give every file and folder in the layers that the Dockerfile adds to its base."""
+    (base_image,) = re.findall(r"FROM (python:\S+)", (project / "Dockerfile").read_text())
+    base = engine.layers(base_image)
+    layers = engine.saved_layers(image)
+    return [
+        member
+        for digest, content in layers.items()
+        if digest not in base
+        for member in tarfile.open(fileobj=BytesIO(content)).getmembers()
+    ]
+
+
+@pytest.fixture
+def edited(project: Path, tmp_path: Path) -> Path:
+    """Give a copy of that project, to be edited."""
+    return Path(shutil.copytree(project, tmp_path / "project", symlinks=True))
+
+
+def test_closed_container_answers_turns_healthy_and_stops(engine: Engine, image: str) -> None:
+    with engine.serve(image, *CLOSED) as container:
+        container.wait_until_healthy()
+        assert container.request("GET", "/healthz")[0] == 200
+        order = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
+        assert container.request("POST", "/quotes", order)[2]["total"] == "99.90"
+        assert container.stop(seconds=2) == 0
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_own_checks_pass_on(engine: Engine, copy: Copy, tmp_path: Path, python: str) -> None:
+    """uv lock --check, ruff, mypy and pytest, for a name before and one after the dependencies'."""
+    for name in ("Aaa", "Zzz"):
+        project = copy(tmp_path / name, project_name=name, python_version=python)
+        base = f"{python}-slim-{PINS['suite']}"
+        options = [f"--file={ROOT}/tests/checks.Dockerfile", f"--build-arg=PYTHON={base}"]
+        engine.build(project, f"checks-{python}", *options, f"--build-arg=UV={PINS['uv']}")
+
+
+def test_same_input_gives_the_same_layers(engine: Engine, edited: Path, image: str) -> None:
+    """In another folder, on files of another date and mode, with an empty package cache."""
+    for path in [edited, *edited.rglob("*")]:
+        # Another for each: BuildKit takes a file of one name, size and date for one that it has.
+        os.utime(path, (0, path.stat().st_mtime - 86_400))
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    docker("buildx", "prune", "--force", "--filter=type=exec.cachemount")
+    again = engine.build(edited, "again", "--no-cache")
+    assert engine.layers(again) == engine.layers(image)
+
+
+def test_every_file_has_the_one_date(added: list[tarfile.TarInfo]) -> None:
+    """So that a build on another day gives the same layers."""
+    assert {member.mtime for member in added} == {EPOCH_1980}
+
+
+def test_no_file_is_writable_or_owned_by_anyone_but_root(added: list[tarfile.TarInfo]) -> None:
+    for member in added:
+        assert (member.uid, member.gid) == (0, 0) or "/ssl/private" in member.name, member.name
+        if not member.issym() and member.name != "tmp":
+            assert not member.mode & 0o022, member.name
+            assert not member.mode & 0o6000, member.name
+
+
+def test_nothing_that_only_a_build_needs_is_added(added: list[tarfile.TarInfo]) -> None:
+    names = {member.name for member in added}
+    assert "app/.venv/bin/python" in names
+    for name in names:
+        parts = Path(name).parts
+        assert not {"pip", "uv", "uvx", "gcc", ".cache"} & set(parts), name
+        assert not re.search(r"(^|/)(tests|test)/", name.partition("site-packages/my_service")[2])
+
+
+def test_every_module_has_bytecode_that_a_start_accepts(engine: Engine, image: str) -> None:
+    """As root on a writable root, free to write bytecode, Python finds nothing to write."""
+    script = """
+import pathlib, sys, sysconfig
+tag = sys.implementation.cache_tag
+for root in sysconfig.get_path("stdlib"), "/app/.venv":
+    for path in pathlib.Path(root).rglob("*.py"):
+        if not (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists():
+            if root == "/app/.venv" or "site-packages" not in path.parts:
+                print(path)
+"""
+    assert engine.run(image, "python", "-c", script).stdout == ""
+
+    with engine.serve(image, "--user=0", "--env=PYTHONDONTWRITEBYTECODE=") as container:
+        container.wait_until_healthy()
+        changed = docker("diff", container.name).stdout
+    assert ".pyc" not in changed
+
+
+def test_code_edit_changes_one_small_layer(engine: Engine, edited: Path, image: str) -> None:
+    code = edited / "src" / "my_service" / "pricing.py"
+    code.write_text(code.read_text().replace("max_length=100", "max_length=200"))
+    after = engine.build(edited, "edited")
+
+    new = set(engine.layers(after)) - set(engine.layers(image))
+    assert len(new) == 1
+    assert len(zlib.compress(engine.saved_layers(after)[new.pop()])) < 13_000
+
+
+def test_new_version_of_the_project_changes_one_layer(
+    engine: Engine, edited: Path, image: str
+) -> None:
+    for name in ("pyproject.toml", "uv.lock"):
+        text = (edited / name).read_text()
+        before, found, after = text.partition('name = "my-service"\nversion = "0.1.0"')
+        assert found, name
+        (edited / name).write_text(before + found.replace("0.1.0", "0.2.0") + after)
+    bumped = engine.build(edited, "bumped")
+
+    assert len(set(engine.layers(bumped)) - set(engine.layers(image))) == 1
+
+
+def test_small_dependency_pushes_less_than_a_third(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    project = copy(tmp_path / "project", python_version=PYTHON)
+    before = engine.build(project, "before")
+    uv(project, "add", "--no-sync", "tomlkit")
+    after = engine.build(project, "after")
+
+    layers, pushed = (
+        engine.saved_layers(after),
+        set(engine.layers(after)) - set(engine.layers(before)),
+    )
+    compressed = {digest: len(zlib.compress(content)) for digest, content in layers.items()}
+    dependencies = sum(
+        compressed[digest]
+        for digest, content in layers.items()
+        if b"site-packages/uvicorn/" in content or b"site-packages/uvloop/" in content
+    )
+    assert len(pushed) == 2, "the light dependencies, and the project whose metadata names them"
+    assert 3 * sum(compressed[digest] for digest in pushed) < dependencies
+
+
+def test_no_layer_holds_a_secret(engine: Engine, image: str, added: list[tarfile.TarInfo]) -> None:
+    for layer in engine.saved_layers(image).values():
+        assert b"a-planted-secret" not in layer
+    names = {member.name for member in added}
+    assert any(name.endswith("my_service/app.py") for name in names)
+    for secret in (".env", "id_rsa", "server.key", ".git"):
+        assert not [name for name in names if secret in Path(name).parts]
+    assert "planted" not in docker("history", "--no-trunc", image).stdout
+
+
+def test_stale_lock_fails_the_build_and_says_so(engine: Engine, edited: Path) -> None:
+    pyproject = edited / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace('"fastapi",', '"fastapi",\n    "tomlkit",'))
+    with pytest.raises(AssertionError, match=r"lockfile at `uv\.lock` needs to be updated"):
+        engine.build(edited, "stale")
+
+
+def test_oldest_uv_that_may_be_asked_for_builds(engine: Engine, copy: Copy, tmp_path: Path) -> None:
+    project = copy(tmp_path / "project", uv_version=PINS["uv_oldest"])
+    image = engine.build(project, "oldest-uv")
+    with engine.serve(image, *CLOSED) as container:
+        container.wait_until_healthy()
+
+
+def test_build_checks_find_nothing(engine: Engine, project: Path) -> None:
+    docker("build", "--check", str(project))
+
+
+def test_port_and_workers_come_from_the_environment(engine: Engine, image: str) -> None:
+    options = ["--env=PORT=9001", "--env=WEB_CONCURRENCY=2"]
+    with engine.serve(image, *CLOSED, *options, port=9001) as container:
+        container.wait_until_healthy()
+        assert container.request("GET", "/healthz")[0] == 200
+        assert container.stop(seconds=10) == 0
+
+
+def test_wrong_setting_stops_it_at_once_with_one_line(engine: Engine, image: str) -> None:
+    run = engine.run("--env=PORT=http", image, check=False)
+    assert run.returncode == 1
+    (line,) = (run.stdout + run.stderr).splitlines()
+    assert line.startswith("PORT: ")
+
+
+def test_every_line_of_the_log_is_json(engine: Engine, image: str) -> None:
+    with engine.serve(image, *CLOSED) as container:
+        container.wait_until_healthy()
+        headers = {"X-Request-ID": "from-the-proxy"}
+        status, answered, _ = container.request("GET", "/nowhere", headers=headers)
+        container.stop(seconds=10)
+        records = [json.loads(line) for line in container.logs().splitlines()]
+
+    assert status == 404
+    assert answered["x-request-id"] == "from-the-proxy"
+    requests = [record for record in records if record["message"] == "request"]
+    assert [(r["path"], r["request_id"]) for r in requests] == [("/nowhere", "from-the-proxy")]
+
+
+def test_stop_while_it_starts_ends_with_0(engine: Engine, image: str) -> None:
+    with engine.serve(image, *CLOSED) as container:
+        assert container.stop(seconds=10) == 0
+
+
+def test_any_command_can_be_run(engine: Engine, image: str) -> None:
+    run = engine.run(*CLOSED, image, "python", "-m", "json.tool", "--help")
+    assert run.stdout.startswith("usage:")
+
+
+def test_request_in_flight_is_finished_after_sigterm(engine: Engine, image: str) -> None:
+    body = json.dumps({"lines": [{"sku": "A-1", "quantity": 1, "unit_price": "9.99"}]}).encode()
+    with engine.serve(image, *CLOSED) as container:
+        container.wait_until_healthy()
+        connection = HTTPConnection(*container.address, timeout=20)
+        connection.putrequest("POST", "/quotes")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:10])
+        # Another answer proves that the server has read what was sent before it.
+        container.request("GET", "/healthz")
+        docker("kill", "--signal=TERM", container.name)
+        container.wait_for_log("Shutting down")
+        connection.send(body[10:])
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())) == (200, {"total": "9.99"})
+        connection.close()
+        assert docker("wait", container.name).stdout.strip() == "0"
+
+
+def test_health_is_asked_once_a_second_until_it_is_good(image: str) -> None:
+    shown = docker("image", "inspect", "--format={{json .Config.Healthcheck}}", image).stdout
+    assert json.loads(shown)["StartInterval"] <= 1_000_000_000
+
+
+def test_compose_brings_it_up_as_closed_as_production(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    project = copy(tmp_path / "composed", port="18437")
+    compose = ["docker", "compose", f"--project-directory={project}"]
+    try:
+        subprocess.run([*compose, "up", "--detach", "--wait"], check=True)
+        shown = subprocess.run([*compose, "ps", "--format=json"], check=True, capture_output=True)
+        container = json.loads(shown.stdout)["ID"]
+        host = json.loads(docker("inspect", "--format={{json .HostConfig}}", container).stdout)
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert host["PortBindings"] == {"18437/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18437"}]}
+        subprocess.run([*compose, "stop"], check=True)
+        assert docker("inspect", "--format={{.State.ExitCode}}", container).stdout == "0\n"
+    finally:
+        subprocess.run([*compose, "down", "--rmi=all"], check=True)
+
+
+@pytest.fixture(scope="module")
+def distroless(engine: Engine, copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a distroless image with a package of apt's and a wheel that links to Debian's."""
+    answers = {"image": "distroless", "apt_packages": "libpq5", "build_packages": "gcc"}
+    project = copy(
+        tmp_path_factory.mktemp("distroless") / "project", python_version=PYTHON, **answers
+    )
+    uv(project, "add", "--no-sync", "pyzmq")
+    image = engine.build(project, "distroless")
+    assert engine.layers(engine.build(project, "distroless-2", "--no-cache")) == engine.layers(
+        image
+    )
+    return image
+
+
+def test_apt_package_is_in_the_slim_image(engine: Engine, copy: Copy, tmp_path: Path) -> None:
+    project = copy(tmp_path / "project", python_version=PYTHON, apt_packages="libpq5")
+    image = engine.build(project, "apt")
+    script = "import ctypes; ctypes.CDLL('libpq.so.5')"
+    engine.run(*CLOSED, image, "python", "-c", script)
+    assert "libpq5" in engine.run(image, "dpkg-query", "--list", "libpq5").stdout
+    assert engine.layers(engine.build(project, "apt-2", "--no-cache")) == engine.layers(image)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import zmq; zmq.Context()",
+        "import ctypes; ctypes.CDLL('libpq.so.5')",
+        "from ctypes.util import find_library; assert find_library('ssl') and find_library('pq')",
+        "import ssl; assert ssl.create_default_context().get_ca_certs()",
+        "import zoneinfo; zoneinfo.ZoneInfo('Europe/Rome')",
+        "import socket; assert socket.getservbyname('https') == 443",
+        "import socket; assert socket.gethostbyname('localhost') == '127.0.0.1'",
+        "import getpass; assert getpass.getuser() == 'app'",
+        "import sqlite3, lzma, bz2, zlib, decimal, uuid, readline, curses, hashlib, asyncio",
+        "import locale; assert locale.getencoding().lower() == 'utf-8'",
+        "import tempfile; tempfile.TemporaryFile()",
+    ],
+)
+def test_distroless_finds(engine: Engine, distroless: str, script: str) -> None:
+    engine.run("--tmpfs=/tmp", *CLOSED[:3], distroless, "python", "-c", script)
+
+
+@pytest.mark.parametrize("program", ["sh", "bash", "apt-get", "dpkg", "pip", "ensurepip", "ls"])
+def test_distroless_has_no(engine: Engine, distroless: str, program: str) -> None:
+    run = engine.run(distroless, program, "--version", check=False)
+    assert "executable file not found" in run.stderr
+    assert engine.run(distroless, "python", "-m", program, check=False).returncode != 0
+
+
+def test_distroless_tells_scanners_what_it_is_made_of(engine: Engine, distroless: str) -> None:
+    """Each library of Debian's in it has the record of its package where scanners look."""
+    script = """
+import json, pathlib
+records = pathlib.Path("/var/lib/dpkg/status.d").iterdir()
+libraries = pathlib.Path("/usr/lib").rglob("*.so*")
+print(json.dumps([{r.name: r.read_text() for r in records}, [str(p.resolve()) for p in libraries]]))
+"""
+    records, libraries = json.loads(engine.run(distroless, "python", "-c", script).stdout)
+    for name, record in records.items():
+        assert f"Package: {name}\n" in record
+        assert re.search(r"^Version: \S+$", record, re.MULTILINE)
+    base = f"python:{PYTHON}-slim-{PINS['suite']}"
+    owners = "for f in $0 $@; do dpkg-query -S $f ${f#/usr} 2>/dev/null; done"
+    known = [library for library in libraries if "libpq" not in library]
+    owned = engine.run(base, "sh", "-c", owners, *known, check=False).stdout
+    found = {line.split(":")[0] for line in owned.splitlines() if "diversion" not in line}
+    assert found
+    assert found | {"libpq5", "ca-certificates", "tzdata", "libstdc++6"} <= set(records)

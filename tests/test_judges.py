@@ -1,0 +1,77 @@
+"""Programs that others wrote find nothing in what the template renders, nor in its own workflow."""
+
+import itertools
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Copy, commit
+from engine import Engine
+from test_render import ASKED, choices
+
+WORKFLOWS = [
+    "actionlint",
+    "zizmor --offline --persona=auditor .github/workflows",
+    "check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml",
+]
+JUDGES = {
+    ".github": WORKFLOWS,
+    ".github/workflows/template-update.yml": [
+        "check-jsonschema --builtin-schema vendor.github-workflows "
+        ".github/workflows/template-update.yml"
+    ],
+    ".gitlab-ci.yml": ["check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml"],
+    "Dockerfile": ["hadolint Dockerfile"],
+    "compose.yaml": ["check-jsonschema --builtin-schema vendor.compose-spec compose.yaml"],
+    "renovate.json": ["check-jsonschema --builtin-schema vendor.renovate renovate.json"],
+}
+
+# What decides the pipelines, and what decides the image.
+VARIANTS = [
+    {"ci": ci, "builder": builder}
+    for ci, builder in itertools.product(choices(ASKED["ci"]), choices(ASKED["builder"]))
+] + [{"framework": framework} for framework in choices(ASKED["framework"])]
+VARIANTS += [
+    {"image": image, "apt_packages": packages, "build_packages": packages}
+    for image, packages in itertools.product(choices(ASKED["image"]), ("", "libpq5"))
+]
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda answers: "-".join(answers.values()))
+def project(
+    request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("judged") / "project"
+    project = copy(folder, repository="acme/orders", **request.param)
+    commit(project)
+    return project
+
+
+@pytest.mark.render
+def test_the_judges_of_a_project_find_nothing(project: Path) -> None:
+    judges = [
+        judge for name, judges in JUDGES.items() if (project / name).exists() for judge in judges
+    ]
+    assert len(judges) >= 3
+    for judge in judges:
+        run = subprocess.run(judge.split(), cwd=project, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.image
+def test_buildkit_finds_nothing(engine: Engine, project: Path) -> None:
+    check = ["docker", "buildx", "bake", "--check"]
+    run = subprocess.run(check, cwd=project, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "no warnings found" in run.stdout + run.stderr
+
+
+@pytest.mark.render
+@pytest.mark.parametrize("judge", WORKFLOWS)
+def test_a_judge_of_the_templates_own_workflow_finds_nothing(tmp_path: Path, judge: str) -> None:
+    shutil.copytree(ROOT / ".github", tmp_path / ".github")
+    # actionlint takes the folder of a repository for its project.
+    (tmp_path / ".git").mkdir()
+    run = subprocess.run(judge.split(), cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr

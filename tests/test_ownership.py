@@ -1,0 +1,106 @@
+"""Who owns what: the table that people read, what an update does, and what Renovate is told."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Copy
+from edits import EDITS, change
+from test_render import ASKED, choices
+from updates import files, is_yours, yours
+
+RENOVATE = "44.121.2"
+
+
+def rows(text: str) -> dict[str, set[str]]:
+    """Give what the table names in code, by whose it is."""
+    table = text.partition("| whose | what |")[2].partition("\n\n")[0]
+    found = {}
+    for line in table.splitlines()[2:]:
+        _, whose, what, *_ = line.split("|")
+        found[whose.strip()] = set(re.findall("`(.+?)`", what))
+    return found
+
+
+@pytest.fixture(scope="module", params=choices(ASKED["ci"]))
+def project(
+    request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return copy(tmp_path_factory.mktemp("owned") / "project", ci=request.param)
+
+
+@pytest.mark.render
+def test_table_says_what_an_update_does(project: Path) -> None:
+    table = rows((project / "README.md").read_text())
+    assert table["yours"] == set(yours())
+    merged = {name for name in files(project) if not is_yours(name)}
+    assert table["shared"] | {".copier-answers.yml"} == merged
+
+
+@pytest.mark.render
+def test_page_and_project_have_the_same_owners() -> None:
+    page = rows((ROOT / "docs" / "updates.md").read_text())
+    readme = (ROOT / "template" / "README.md.jinja").read_text()
+    assert rows(readme) == page
+
+
+@pytest.mark.render
+def test_renovate_is_told_the_same(project: Path) -> None:
+    """The template's lines are disabled, Python's digest and dependencies are not."""
+    disabled: dict[str, list[str] | None] = {}
+    for rule in json.loads((project / "renovate.json").read_text())["packageRules"]:
+        assert rule["enabled"] is False
+        assert set(rule) <= {"description", "enabled", "matchDepNames", "matchUpdateTypes"}
+        for name in rule["matchDepNames"]:
+            disabled[name] = rule.get("matchUpdateTypes")
+
+    texts = {name: text.decode() for name, text in files(project).items()}
+    merged = "".join(text for name, text in texts.items() if not is_yours(name))
+    # Whatever carries a version in the files that updates merge, as Renovate names it.
+    images = set(re.findall(r"^FROM ([\w./-]+):", texts["Dockerfile"], re.M))
+    actions = set(re.findall(r"uses: (.+)@", merged))
+    others = {"ubuntu"} if "runs-on: ubuntu-" in merged else set()
+    others |= {"astral-sh/uv"} if "astral-sh/setup-uv@" in merged else set()
+    assert images | actions | others <= disabled.keys()
+    # The digest behind the tag, and what makes the tag precise, stay with Renovate.
+    assert disabled["python"] == ["major", "minor", "patch"]
+    assert {name for name, types in disabled.items() if types} == {"python"}
+    assert "docker:pinDigests" in texts["renovate.json"]
+    assert not disabled.keys() & set(re.findall(r'^name = "(.+)"', texts["uv.lock"], re.M))
+
+
+@pytest.fixture(scope="module")
+def validator() -> list[str]:
+    """Install Renovate's validator and the Node.js that it needs; they stay for the next run."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "copier-uv-docker"
+    node, renovate = cache / "node-24", cache / f"renovate-{RENOVATE}"
+    quiet = ["--no-fund", "--no-audit", "--loglevel=error"]
+    for folder, package in [(node, "node@24"), (renovate, f"renovate@{RENOVATE}")]:
+        if not (folder / "package-lock.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            # Renovate's scripts compile what the validator does without; those of node fetch it.
+            scripts = ["--ignore-scripts"] if folder == renovate else []
+            command = ["npm", "install", *quiet, *scripts, "--engine-strict=false", package]
+            subprocess.run(command, cwd=folder, check=True)
+    programs = renovate / "node_modules" / ".bin"
+    return [
+        str(node / "node_modules" / ".bin" / "node"),
+        str(programs / "renovate-config-validator"),
+    ]
+
+
+@pytest.mark.project
+@pytest.mark.parametrize("right", [True, False])
+def test_renovates_own_validator_judges_the_configuration(
+    validator: list[str], copy: Copy, tmp_path: Path, right: bool
+) -> None:
+    project = copy(tmp_path / "project")
+    if not right:
+        change(project, "renovate.json", '"enabled": false\n    },', '"enabled": "no"\n    },')
+    EDITS["lines in the small files"].apply(project)
+    command = [*validator, "--strict", "--no-global", "renovate.json"]
+    run = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert (run.returncode == 0) == right, run.stdout + run.stderr

@@ -1,0 +1,240 @@
+"""Each host's pipeline, run to its end here, delivers what it tested and stops at what is wrong."""
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Copy, commit, git
+from engine import Engine, docker
+from pipelines import NOT_RUN, Host, missing_tools, registry, run_github, run_gitlab
+from test_project import PYTHON
+
+pytestmark = pytest.mark.pipeline
+
+RUNNERS = {"github": run_github, "gitlab": run_gitlab}
+# GitLab keeps the word `image` for itself.
+IMAGE_JOB = {"github": "image", "gitlab": "build"}
+SCANNER = "docker/buildkit-syft-scanner:stable-1"
+
+Project = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def tools(engine: Engine) -> None:
+    """Have the programs that run pipelines; without one skip, or fail where REQUIRE_ENGINE=1."""
+    missing = missing_tools()
+    if missing and os.environ.get("REQUIRE_ENGINE") == "1":
+        pytest.fail(f"REQUIRE_ENGINE=1, but not installed: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(scope="module")
+def scanner(engine: Engine) -> None:
+    """Have BuildKit's scanner on the engine, or build what stands for it."""
+    for command in ("image inspect", "pull --quiet"):
+        if docker(*command.split(), SCANNER, check=False).returncode == 0:
+            return
+    docker("tag", engine.build(ROOT / "tests" / "scanner", "scanner"), SCANNER)
+
+
+@pytest.fixture(scope="module", params=RUNNERS)
+def host(
+    request: pytest.FixtureRequest, tools: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    """Give each host in turn, with a registry of its own."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with registry(folder) as served:
+        yield Host(request.param, RUNNERS[request.param], folder, served)
+
+
+@pytest.fixture
+def project(copy: Copy, host: Host, tmp_path: Path) -> Iterator[Project]:
+    """Make projects for a host; what their runs left is removed at the end."""
+    made = []
+
+    def make(name: str, **answers: str) -> Path:
+        project = tmp_path / f"{host.name}-{name}"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        given = {"ci": host.name, "python_version": PYTHON, "port": port}
+        copy(project, repository=f"acme/{project.name}", **given, **answers)
+        made.append(project)
+        commit(project)
+        return project
+
+    yield make
+    for project in made:
+        host.clean(project)
+
+
+def test_a_push_delivers_what_it_tested(
+    host: Host, project: Project, scanner: None, engine: Engine
+) -> None:
+    kind = {"github": "slim", "gitlab": "distroless"}[host.name]
+    pushed = project("push", image=kind)
+    run = host.run(host, pushed, "push")
+    expected = ["check", IMAGE_JOB[host.name], "reproduce", "publish", "verify", "release"]
+    assert run.jobs == dict.fromkeys(expected, True), run.log
+
+    revision = git(pushed, "rev-parse", "HEAD").strip()
+    image = host.image(pushed)
+    digests = host.registry.digests(image)
+    assert set(digests) == {
+        f"build-{revision}",
+        f"build-{revision}-amd64",
+        "cache-amd64",
+        f"sha-{revision}",
+        "main",
+    }
+    assert digests["main"] == digests[f"sha-{revision}"] == digests[f"build-{revision}"]
+
+    # Labels are of the commit, and are no layer: who builds without them gets the same ones.
+    name = f"{host.registry.address}/{image}@{digests['main']}"
+    docker("pull", "--quiet", name)
+    (inspected,) = json.loads(docker("image", "inspect", name).stdout)
+    labels = inspected["Config"]["Labels"]
+    assert labels["org.opencontainers.image.revision"] == revision
+    assert labels["org.opencontainers.image.version"] == "main"
+    assert labels["org.opencontainers.image.source"].endswith(f"/{image}")
+    plain = engine.build(pushed, f"plain-{host.name}")
+    assert engine.layers(plain) == inspected["RootFS"]["Layers"]
+    docker("image", "rm", "--force", name)
+
+
+def test_a_proposed_change_is_tested_and_pushes_nothing(host: Host, project: Project) -> None:
+    proposed = project("proposed")
+    run = host.run(host, proposed, "pull_request")
+    assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
+    assert host.image(proposed) not in host.registry.images()
+
+
+def add_failing_test(project: Path) -> None:
+    text = 'def test_fault() -> None:\n    assert len("fault") == 1\n'
+    (project / "tests" / "test_fault.py").write_text(text)
+
+
+def add_type_error(project: Path) -> None:
+    (package,) = (project / "src").iterdir()
+    (package / "fault.py").write_text('FAULT: int = "fault"\n')
+
+
+def add_unlocked_dependency(project: Path) -> None:
+    path = project / "pyproject.toml"
+    path.write_text(
+        path.read_text().replace("\ndependencies = [", '\ndependencies = [\n    "six",')
+    )
+
+
+def edit_dockerfile(project: Path, before: str, line: str) -> None:
+    path = project / "Dockerfile"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, f"{line}\n{before}", 1))
+
+
+def open_app_folder(project: Path) -> None:
+    edit_dockerfile(project, "USER 10001:10001", "COPY --chmod=0777 src /app/open")
+
+
+def ignore_sigterm(project: Path) -> None:
+    """A shell that waits for the service keeps SIGTERM for itself, as one does in many images."""
+    (package,) = (project / "src").iterdir()
+    path = project / "Dockerfile"
+    text, _, _ = path.read_text().rpartition("CMD [")
+    path.write_text(f'{text}CMD ["sh", "-c", "trap \'\' TERM; python -m {package.name} & wait"]\n')
+    compose = project / "compose.yaml"
+    compose.write_text(compose.read_text().replace("period: 30s", "period: 3s"))
+
+
+def build_at_random(project: Path) -> None:
+    edit_dockerfile(project, "USER 10001:10001", "RUN head -c 8 /dev/urandom >/random")
+
+
+FAULTS = {
+    "test": (add_failing_test, "check", "Tests", "uv run --locked pytest"),
+    "type": (add_type_error, "check", "Types", "uv run --locked mypy"),
+    "lock": (add_unlocked_dependency, "check", "Is uv.lock up to date?", "uv lock --check"),
+    "open": (open_app_folder, "image", "Is its code read-only?", "docker run"),
+    "sigterm": (ignore_sigterm, "image", "Smoke-run", "test "),
+    "random": (build_at_random, "reproduce", "Compare", "test "),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_stops_the_pipeline_where_it_is_looked_for(
+    host: Host, project: Project, scanner: None, fault: str
+) -> None:
+    make, job, step, command = FAULTS[fault]
+    faulty = project(fault)
+    make(faulty)
+    commit(faulty)
+    run = host.run(host, faulty, "push")
+
+    expected = IMAGE_JOB[host.name] if job == "image" else job
+    assert [name for name, passed in run.jobs.items() if not passed] == [expected], run.log
+    assert list(run.jobs)[-1] == expected
+    assert run.failed is not None
+    assert run.failed == step if host.name == "github" else run.failed.startswith(command), run.log
+    # Nothing has a name that people pull.
+    if host.image(faulty) in host.registry.images():
+        named = host.registry.digests(host.image(faulty))
+        assert all(tag.startswith(("build-", "cache-")) for tag in named)
+
+
+@pytest.mark.parametrize("host", ["github"], indirect=True)
+def test_depot_builds_the_same_targets(host: Host, project: Project, scanner: None) -> None:
+    """Its builders are not to be had here; buildx, which has the same options, stands for them."""
+    built = project("depot", builder="depot", depot_project="a1b2c3d4e5")
+    assert json.loads((built / "depot.json").read_text()) == {"id": "a1b2c3d4e5"}
+    run = run_github(host, built, "push", "--job=image")
+    assert run.jobs == {"check": True, "image": True}, run.log
+    # No cache of ours beside that of its builders.
+    assert not [tag for tag in host.registry.digests(host.image(built)) if "cache" in tag]
+
+
+def test_verify_wants_provenance_and_sbom_of_each_platform(
+    tools: None, scanner: None, copy: Copy, tmp_path: Path
+) -> None:
+    """Two platforms, built apart and joined as the pipeline does; no instruction runs on either."""
+    project = copy(tmp_path / "project")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY project/src /\n")
+    provenance, sbom = "--attest=type=provenance,mode=max", "--attest=type=sbom"
+    labels = ["--label=org.opencontainers.image.revision=c0ffee"]
+    built = {
+        "first": ["--platform=linux/amd64", provenance, sbom],
+        "second": ["--platform=linux/arm64", provenance, sbom],
+        "no-sbom": ["--platform=linux/arm64", provenance],
+        "short-provenance": ["--platform=linux/arm64", "--attest=type=provenance,mode=min", sbom],
+    }
+    with registry(tmp_path) as served:
+        image = f"{served.address}/acme/joined"
+        for tag, options in built.items():
+            push = ["--quiet", f"--tag={image}:{tag}", "--push", str(tmp_path)]
+            docker("buildx", "build", *options, *labels, *push)
+
+        def verify(second: str, revision: str) -> subprocess.CompletedProcess[str]:
+            sources = [f"{image}:first", f"{image}:{second}"]
+            docker("buildx", "imagetools", "create", f"--tag={image}:joined", *sources)
+            reference = f"{image}@{served.digests('acme/joined')['joined']}"
+            command = ["sh", "scripts/verify.sh", reference, revision]
+            return subprocess.run(command, cwd=project, capture_output=True, text=True)
+
+        good = verify("second", "c0ffee")
+        assert good.returncode == 0, good.stdout + good.stderr
+        assert "2 platforms, 2 with" in good.stdout
+        assert verify("second", "decaf").returncode != 0
+        assert verify("no-sbom", "c0ffee").returncode != 0
+        assert verify("short-provenance", "c0ffee").returncode != 0
+        docker("image", "rm", "--force", *(f"{image}:{tag}" for tag in built), check=False)
+
+
+def test_what_is_not_run_is_documented() -> None:
+    text = (ROOT / "docs" / "delivery.md").read_text()
+    for command in NOT_RUN:
+        assert f"`{command}" in text, command

@@ -1,0 +1,383 @@
+"""Every combination of answers renders to files that are right by rules, not by example."""
+
+import ast
+import dataclasses
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jinja2
+import jinja2.meta
+import pytest
+import yaml
+from conftest import ROOT, Copy, git
+from copier._jinja_ext import YieldExtension
+from copier._user_data import Question
+from jinja2_ansible_filters import AnsibleCoreFiltersExtension
+from pytest_copie.plugin import Copie
+
+pytestmark = pytest.mark.render
+
+CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())
+QUESTIONS = {name: value for name, value in CONFIG.items() if not name.startswith("_")}
+ASKED = {name: q for name, q in QUESTIONS.items() if q.get("when") is not False}
+PINS = QUESTIONS["pins"]["default"]
+
+
+def choices(question: dict[str, Any]) -> list[str]:
+    """Give the values that a question with choices takes."""
+    offered = question["choices"]
+    return list(offered.values() if isinstance(offered, dict) else offered)
+
+
+def extension(framework: str) -> dict[str, Any]:
+    """Give what the template knows of a framework."""
+    facts: dict[str, Any] = yaml.safe_load(
+        (ROOT / "extensions" / framework / "extension.yml").read_text()
+    )
+    return facts
+
+
+# Every framework on every server that it can have.
+SERVICES = [
+    {"framework": framework, "server": server}
+    for framework in choices(ASKED["framework"])
+    for server in extension(framework)["servers"]
+]
+
+# They decide the pipeline and nothing that the other questions decide, so they are combined apart.
+DELIVERY = ("ci", "builder", "repository", "depot_project")
+
+
+def combinations() -> Iterator[dict[str, str]]:
+    """Every choice of every question with some values of the others, on the services in turn."""
+    axes = {
+        name: choices(question)
+        for name, question in ASKED.items()
+        if "choices" in question and name not in {"framework", "server"}
+    }
+    axes["uv_version"] = ["tested", PINS["uv_oldest"]]
+    axes["repository"] = ["", "Acme/Orders.api"]
+    axes["depot_project"] = ["", "a1b2c3d4e5"]
+    services = itertools.cycle(SERVICES)
+    for apart in (True, False):
+        names = [name for name in axes if (name in DELIVERY) is apart]
+        for values in itertools.product(*(axes[name] for name in names)):
+            yield next(services) | dict(zip(names, values, strict=True))
+    for title in TITLES:
+        yield {"project_name": title}
+    yield {"port": "1024", "description": 'It\'s a "test" & more: [a] #1 100%, ünïcode 🚀'}
+    yield {"package_name": "z" * 40, "port": "65535"}
+
+
+TITLES = [
+    "Orders API",
+    "Bob's Orders",
+    'The "best" orders',
+    "Orders & Returns",
+    "Ünïcode Öffice",
+    "订单服务",
+    "🚀 Launch",
+    "2026 Plans",
+    "JSON",
+    "Class",
+    "FastAPI",
+    "Service: [beta] #1, 100% | yes",
+    "x" * 60,
+    "- no",
+    "null",
+]
+
+
+@dataclasses.dataclass
+class Rendered:
+    """A project: the content of each file by its path, and the answers it came from."""
+
+    files: dict[str, str]
+    answers: dict[str, str]
+
+
+def slug(answers: dict[str, str]) -> str:
+    return " ".join(answers.values())
+
+
+def texts(project: Path) -> dict[str, str]:
+    """Give the content of each file of a project by its path."""
+    return {
+        path.relative_to(project).as_posix(): path.read_text()
+        for path in sorted(project.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module", params=combinations(), ids=slug)
+def rendered(request: pytest.FixtureRequest, copie_session: Copie, template: Path) -> Rendered:
+    """Render one combination of answers."""
+    result = copie_session.copy(request.param, template_dir=template)
+    if result.exception:
+        raise result.exception
+    assert result.project_dir
+    return Rendered(texts(result.project_dir), result.answers)
+
+
+def test_files_parse(rendered: Rendered) -> None:
+    parsers: dict[str, Callable[[str], object]] = {
+        ".py": ast.parse,
+        ".toml": tomllib.loads,
+        ".lock": tomllib.loads,
+        ".json": json.loads,
+        ".yml": yaml.safe_load,
+        ".yaml": yaml.safe_load,
+    }
+    parsed = []
+    for name, text in rendered.files.items():
+        parse = parsers.get(PurePosixPath(name).suffix)
+        if parse:
+            parse(text)
+            parsed.append(name)
+    assert {"pyproject.toml", "uv.lock", "compose.yaml", "renovate.json"} <= set(parsed)
+
+
+def test_no_mark_of_the_template_is_left(rendered: Rendered) -> None:
+    for name, text in rendered.files.items():
+        # GitHub's expressions and Go's templates have braces of their own.
+        assert not re.search(r"\{%|\{#|#\}|(?<!\$)\{\{(?!\.|join |json |println )", text), name
+        assert "placeholder" not in text, name
+
+
+def test_whitespace_is_clean(rendered: Rendered) -> None:
+    for name, text in rendered.files.items():
+        if not text and name.endswith("/__init__.py"):
+            continue
+        assert text.endswith("\n"), name
+        assert not text.endswith("\n\n"), name
+        assert not text.startswith("\n"), name
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE), name
+        assert "\n" * (4 if name.endswith(".py") else 3) not in text, name
+
+
+def test_description_arrives_whole(rendered: Rendered) -> None:
+    project = rendered.files
+    described = tomllib.loads(project["pyproject.toml"])["project"]["description"]
+    assert described == rendered.answers["description"]
+    assert project["README.md"].startswith(f"# {rendered.answers['project_name']}\n\n{described}\n")
+
+
+def test_stored_answers_are_the_asked_ones(rendered: Rendered) -> None:
+    """No pin is stored: a stored value never moves again."""
+    stored = yaml.safe_load(rendered.files[".copier-answers.yml"])
+    names = {name for name in stored if not name.startswith("_")}
+    # Some are asked only after certain answers.
+    assert {name for name, question in ASKED.items() if "when" not in question} <= names
+    assert names <= set(ASKED)
+    assert stored["uv_version"] == rendered.answers["uv_version"]
+
+
+def test_versions_tell_one_story(rendered: Rendered) -> None:
+    project = rendered.files
+    python = rendered.answers["python_version"]
+    asked = rendered.answers["uv_version"]
+    uv = PINS["uv"] if asked == "tested" else asked
+
+    assert project[".python-version"] == f"{python}\n"
+    assert tomllib.loads(project["pyproject.toml"])["project"]["requires-python"] == f">={python}"
+    assert tomllib.loads(project["uv.lock"])["requires-python"] == f">={python}"
+    assert re.findall(r"^FROM python:(\S+)", project["Dockerfile"], re.MULTILINE) == [
+        f"{python}-slim-{PINS['suite']}"
+    ]
+    assert re.findall(r"astral-sh/uv:(\S+)", project["Dockerfile"]) == [uv]
+    for pipeline in pipelines(project).values():
+        # One for setup-uv, the other for pip.
+        assert set(re.findall(r'(?: version: "|uv==)([\d.]+)', pipeline)) == {uv}
+
+
+def pipelines(project: dict[str, str]) -> dict[str, str]:
+    """Give the file of each pipeline by the name of its host."""
+    files = {"github": ".github/workflows/ci.yml", "gitlab": ".gitlab-ci.yml"}
+    return {host: project[path] for host, path in files.items() if path in project}
+
+
+def test_ci_is_what_was_asked_for(rendered: Rendered) -> None:
+    project, answers = rendered.files, rendered.answers
+    assert set(pipelines(project)) == {answers["ci"]} - {"none"}
+    depot = answers["ci"] == "github" and answers["builder"] == "depot"
+    # Renovate leaves every action to the template, used or not.
+    spoken = {n for n, text in project.items() if "depot" in text.lower()} - {"renovate.json"}
+    assert spoken <= {".copier-answers.yml"} or depot
+    assert (".github/workflows/ci.yml" in spoken) == depot
+    assert ("depot.json" in project) == (depot and answers["depot_project"] != "")
+
+
+def test_pipelines_run_what_the_readme_says(copy: Copy, tmp_path: Path) -> None:
+    for host in ("github", "gitlab"):
+        project = texts(copy(tmp_path / host, ci=host))
+        deliver = project["README.md"].partition("## Deliver")[2]
+        (block,) = re.findall(r"```sh\n(.+?)```", deliver.partition("\n## ")[0], re.DOTALL)
+        commands = [command for line in block.splitlines() for command in line.split(" && ")]
+        assert len(commands) > 5
+        for command in commands:
+            # The pipeline has the name of the image in a variable.
+            run = command.replace(" my-service", ' "$IMAGE"')
+            assert run in pipelines(project)[host], command
+
+
+def test_every_action_and_image_is_pinned_and_left_to_the_template(rendered: Rendered) -> None:
+    project = rendered.files
+    rules = json.loads(project["renovate.json"])["packageRules"]
+    left_alone = {
+        n for rule in rules if rule.get("enabled") is False for n in rule["matchDepNames"]
+    }
+    pinned = {}
+    for pipeline in pipelines(project).values():
+        for action in re.findall(r"uses: (.+)", pipeline):
+            name, _, pinned[name] = action.partition("@")
+            assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", pinned[name]), action
+    for text in (*pipelines(project).values(), project["compose.yaml"]):
+        for image in re.findall(r"(?:image|- name): ((?:docker|aquasec).+)", text):
+            name, _, pinned[name] = image.partition(":")
+            assert re.fullmatch(r"[\w.-]+@sha256:[0-9a-f]{64}", pinned[name]), image
+    assert pinned
+    assert set(pinned) <= left_alone
+
+
+def jobs(project: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Give the jobs of a project's pipeline by the names that they have on GitHub."""
+    ((host, text),) = pipelines(project).items()
+    pipeline = yaml.safe_load(text)
+    if host == "github":
+        return dict(pipeline["jobs"])
+    # GitLab keeps the word `image` for itself.
+    names = {"build": "image"}
+    return {names.get(name, name): job for name, job in pipeline.items() if "stage" in job}
+
+
+def test_both_hosts_have_the_same_jobs(copy: Copy, tmp_path: Path) -> None:
+    github = jobs(texts(copy(tmp_path / "github", ci="github")))
+    gitlab = jobs(texts(copy(tmp_path / "gitlab", ci="gitlab")))
+    assert list(github) == list(gitlab)
+    for name, job in gitlab.items():
+        # On GitHub a job also waits for those that it has values from.
+        waits = {need.replace("build", "image") for need in job.get("needs", [])}
+        assert waits <= waited_for(github[name]), name
+
+
+def waited_for(job: dict[str, Any]) -> set[str]:
+    needs = job.get("needs", [])
+    return {needs} if isinstance(needs, str) else set(needs)
+
+
+def commands(job: dict[str, Any]) -> set[str]:
+    """Give what a job runs, line by line, its variables without a name."""
+    scripts = job.get("script") or [step.get("run", "") for step in job["steps"]]
+    lines = {line.strip() for script in scripts for line in script.splitlines()}
+    return {re.sub(r"\$\w+", "$", line) for line in lines}
+
+
+def test_both_hosts_check_and_test_by_the_same_commands(copy: Copy, tmp_path: Path) -> None:
+    github = jobs(texts(copy(tmp_path / "github", ci="github")))
+    gitlab = jobs(texts(copy(tmp_path / "gitlab", ci="gitlab")))
+    # Only what takes a host's values in, or hands them on, is its own.
+    own = r"^(echo|digest=|for |done|if |fi|apk|\. )|tag=|--tag|^docker compose logs$"
+    for name in github:
+        differ = commands(github[name]) ^ commands(gitlab[name])
+        assert not [line for line in differ if line and not re.search(own, line)], name
+
+
+def test_every_line_of_a_pipeline_has_a_neighbourhood_of_its_own(rendered: Rendered) -> None:
+    """Otherwise an update could move an edit into another job, without a conflict."""
+    for text in (*pipelines(rendered.files).values(), rendered.files["compose.yaml"]):
+        lines = text.splitlines()
+        around = [tuple(lines[max(0, i - 3) : i + 4]) for i in range(len(lines))]
+        assert len(set(around)) == len(around)
+
+
+def test_port_is_the_same_everywhere(copy: Copy, tmp_path: Path) -> None:
+    for name, text in texts(copy(tmp_path / "project", port="9123")).items():
+        assert name == "uv.lock" or "8000" not in text, name
+
+
+def test_health_path_is_one_string(rendered: Rendered) -> None:
+    project = rendered.files
+    paths = {
+        match
+        for name in project
+        if name != "uv.lock"
+        for match in re.findall(r"/(?:health|live|ready)[a-z]*\b(?!\.)", project[name])
+    }
+    # What has no port has a heartbeat, which is one string as well.
+    heartbeat = extension(rendered.answers["framework"]).get("heartbeat")
+    assert paths == (set() if heartbeat else {"/healthz"})
+    assert (heartbeat or "/healthz") in project["Dockerfile"]
+
+
+def test_dockerfile_is_short_and_asks_only_for_what_dockerignore_lets_through(
+    rendered: Rendered,
+) -> None:
+    project = rendered.files
+    dockerfile = project["Dockerfile"]
+    allowed = {line[1:] for line in project[".dockerignore"].splitlines() if line[:1] == "!"}
+    copied = set(re.findall(r"^COPY (?!.*--from)(\S+)", dockerfile, re.MULTILINE))
+    bound = set(re.findall(r"type=bind,source=([^,\s]+)", dockerfile))
+
+    assert copied | bound == allowed
+    # distroless says in addition what it takes from Debian.
+    limit = {"slim": 80, "distroless": 125}[rendered.answers["image"]]
+    assert len(dockerfile.splitlines()) < limit
+
+
+def test_no_line_is_longer_than_the_projects_own_limit(rendered: Rendered) -> None:
+    for name, text in rendered.files.items():
+        # Django writes the migrations, in its own style.
+        if name.endswith(".py") and "/migrations/" not in name:
+            assert max(map(len, text.splitlines()), default=0) <= 100, name
+
+
+def test_a_copy_needs_no_trust_and_changes_nothing_when_repeated(
+    copy: Copy, tmp_path: Path
+) -> None:
+    """Copier refuses tasks, extensions and migrations unless it is told to trust them."""
+    project = copy(tmp_path / "project")
+    before = texts(project)
+    copy(project)
+    assert texts(project) == before
+    assert not {"_tasks", "_migrations", "_jinja_extensions"} & set(CONFIG)
+
+
+def test_every_key_of_a_question_is_one_that_copier_knows() -> None:
+    """Copier passes over a misspelt key in silence."""
+    known = {f.name for f in dataclasses.fields(Question)}
+    for name, question in QUESTIONS.items():
+        assert set(question) <= known, name
+    for name, question in ASKED.items():
+        assert question["help"].strip(), name
+
+
+def template_files() -> list[Path]:
+    listed = git(ROOT, "ls-files", "-z", "-co", "--exclude-standard", "template", "extensions")
+    return [ROOT / name for name in filter(None, listed.split("\0")) if (ROOT / name).is_file()]
+
+
+def test_every_variable_is_declared() -> None:
+    environment = jinja2.Environment(extensions=[AnsibleCoreFiltersExtension, YieldExtension])
+    # What Copier gives, and the loop variable of the files that an extension brings.
+    declared = {*QUESTIONS, "_copier_conf", "_copier_answers", "_copier_operation", "file"}
+    for path in template_files():
+        sources = [str(path.relative_to(ROOT))]
+        if path.suffix == ".jinja":
+            sources.append(path.read_text())
+        for source in sources:
+            used = jinja2.meta.find_undeclared_variables(environment.parse(source))
+            assert used <= declared, path
+
+
+def test_file_names_are_safe_on_windows() -> None:
+    for path in template_files():
+        name = path.relative_to(ROOT).as_posix()
+        assert not re.search(r'[<>:"|?*\\\x00-\x1f]', name), name
+        assert not any(part.endswith((".", " ")) for part in name.split("/")), name
+        assert len(name) < 140, name
+        assert not path.is_symlink(), name

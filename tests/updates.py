@@ -1,0 +1,257 @@
+"""Projects of every release and future, and what an update must make of them."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from conftest import ROOT, commit, git, releases
+from copier import run_copy, run_update
+from edits import Edit
+from futures import FUTURES
+from jinja2.nativetypes import NativeEnvironment
+
+NOW = "v9999.0.0"
+
+Answers = dict[str, str]
+
+
+def config(version: str) -> dict[str, Any]:
+    """Give copier.yml as a release has it, or the working tree."""
+    return dict(yaml.safe_load(content(version, "copier.yml")))
+
+
+def content(version: str, path: str) -> str:
+    """Give a file of the template as a release has it, or the working tree."""
+    if version == NOW:
+        return (ROOT / path).read_text()
+    return git(ROOT, "show", f"{releases()[version]}:{path}")
+
+
+# An answer that is not the default, for each question that has no choices.
+OTHERS = {
+    "project_name": "Bob's Orders",
+    "description": 'It\'s a "test": [a] #1 100%',
+    "package_name": "billing",
+    "port": "9000",
+    "uv_version": "0.9.30",
+    "apt_packages": "libpq5",
+    "build_packages": "gcc libc6-dev",
+    "repository": "Acme/Orders.api",
+    "depot_project": "a1b2c3d4e5",
+}
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions that one release asks."""
+
+    version: str
+    asked: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, version: str) -> "Questions":
+        """Read them from the copier.yml of a release."""
+        found = {n: q for n, q in config(version).items() if not n.startswith("_")}
+        return cls(version, {n: q for n, q in found.items() if q.get("when") is not False})
+
+    def render(self, text: Any, answers: Answers) -> Any:
+        """Give the value of a question's key, which may depend on the framework."""
+        if not isinstance(text, str):
+            return text
+        framework = answers.get("framework", self.asked["framework"]["default"])
+        facts = yaml.safe_load(content(self.version, f"extensions/{framework}/extension.yml"))
+        return NativeEnvironment().from_string(text).render(extension=facts, **answers)
+
+    def choices(self, name: str, answers: Answers) -> list[str]:
+        """Give the other choices than the default of a question, in a project of these answers."""
+        question = self.asked.get(name, {})
+        if "choices" not in question or not self.render(question.get("when", True), answers):
+            return []
+        offered = self.render(question["choices"], answers)
+        values = list(offered.values() if isinstance(offered, dict) else offered)
+        return [v for v in values if v != self.render(question["default"], answers)]
+
+    def all_changed(self) -> Answers:
+        """Give another answer than the default to every question."""
+        answers: Answers = {}
+        for name, question in self.asked.items():
+            if "choices" not in question:
+                answers[name] = OTHERS[name]
+            elif others := self.choices(name, answers):
+                answers[name] = others[0]
+        return answers
+
+    def variants(self) -> dict[str, Answers]:
+        """Give the answers from which each edit is updated."""
+        found: dict[str, Answers] = {
+            "defaults": {},
+            "all changed": self.all_changed(),
+            "pinned uv": {"uv_version": OTHERS["uv_version"]},
+        }
+        for name in sorted({*self.asked} - {"framework", "server"}):
+            others = self.choices(name, {})
+            # Of the versions of Python, the oldest is enough.
+            for value in others[:1] if name == "python_version" else others:
+                found[f"{name} {value}"] = {name: value}
+        return found
+
+    def services(self) -> dict[str, Answers]:
+        """Give the answers that decide what is served and how, without the default."""
+        found: dict[str, Answers] = {}
+        for framework in ["", *self.choices("framework", {})]:
+            answers = {"framework": framework} if framework else {}
+            for server in ["", *self.choices("server", answers)]:
+                both = answers | ({"server": server} if server else {})
+                if both:
+                    found[" ".join(both.values())] = both
+        return found
+
+
+def yours() -> list[str]:
+    """Give what an update leaves alone, as copier.yml says it: folders end with a slash."""
+    patterns = [re.search(r"%\}/(.+)\{%", text) for text in config(NOW)["_exclude"]]
+    return [match[1] for match in patterns if match]
+
+
+def is_yours(path: str) -> bool:
+    """Tell whether an update leaves a file alone."""
+    return any(path == name or path.startswith(f"{name}") for name in yours())
+
+
+def files(project: Path) -> dict[str, bytes]:
+    """Give the content of each file of a project by its path."""
+    return {
+        path.relative_to(project).as_posix(): path.read_bytes()
+        for path in sorted(project.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(project).parts
+    }
+
+
+def unmerged(project: Path) -> set[str]:
+    """Give the files of a project that an update left with a conflict."""
+    listed = git(project, "-c", "core.quotePath=off", "ls-files", "--unmerged").splitlines()
+    marked = {
+        name
+        for name, text in files(project).items()
+        if name.endswith(".rej") or b"<<<<<<< before updating" in text
+    }
+    return {line.partition("\t")[2] for line in listed} | marked
+
+
+@dataclass
+class Workshop:
+    """A template with its releases as tags, and the projects that were rendered from it."""
+
+    folder: Path
+    template: Path
+    rendered: dict[tuple[str, str], Path] = field(default_factory=dict)
+
+    def project(self, version: str, answers: Answers) -> Path:
+        """Give a committed project of a release; it is shared, so copy what you change."""
+        key = version, str(sorted(answers.items()))
+        if key not in self.rendered:
+            project = self.folder / f"project-{len(self.rendered)}"
+            run_copy(
+                str(self.template), project, answers, vcs_ref=version, defaults=True, quiet=True
+            )
+            # Without the samples of hooks, of which each copy would be another.
+            git(project, "init", "--quiet", "--initial-branch=main", "--template=")
+            commit(project)
+            self.rendered[key] = project
+        return self.rendered[key]
+
+    def future(self, name: str) -> str:
+        """Tag a release that changes the working tree as one of FUTURES does; give its tag."""
+        version = f"v10000.0.{list(FUTURES).index(name)}"
+        if not git(self.template, "tag", "--list", version):
+            git(self.template, "checkout", "--quiet", NOW)
+            FUTURES[name](self.template)
+            commit(self.template, name)
+            git(self.template, "tag", version)
+        return version
+
+    @contextmanager
+    def edited(self, version: str, answers: Answers, *edits: Edit) -> Iterator[Path]:
+        """Give a project of a release that people have edited and committed, for a while."""
+        with self.copied(self.project(version, answers), *edits) as project:
+            commit(project)
+            yield project
+
+    @contextmanager
+    def copied(self, project: Path, *edits: Edit) -> Iterator[Path]:
+        """Give a copy of a project with edits in it, for a while."""
+        with TemporaryDirectory(dir=self.folder) as folder:
+            copy = Path(folder) / "project"
+            shutil.copytree(project, copy, symlinks=True)
+            for edit in edits:
+                edit.apply(copy)
+            yield copy
+
+    def check(
+        self, old: str, new: str, answers: Answers, *edits: Edit, conflict: str | None = None
+    ) -> dict[str, bytes]:
+        """Update an edited project; it must equal the new release with the same edits in it.
+
+        With a conflict, the path of one file, that file and no other must be reported unmerged.
+        Gives the files after the update.
+        """
+        with self.edited(old, answers, *edits) as project:
+            before = files(project)
+            update(project, new)
+            after = files(project)
+            if conflict:
+                assert unmerged(project) == {conflict}
+                return after
+            assert not unmerged(project), git(project, "diff")
+            for edit in edits:
+                assert edit.is_there(project)
+            fresh = self.project(new, stored(project))
+            with self.copied(fresh, *edits) as wanted:
+                expected = {n: text for n, text in files(wanted).items() if not is_yours(n)}
+            expected |= {name: text for name, text in before.items() if is_yours(name)}
+            self.assert_pins_moved(after, new, answers)
+            assert after.keys() == expected.keys()
+            for name, text in expected.items():
+                assert after[name].decode(errors="replace") == text.decode(errors="replace"), name
+            return after
+
+    def assert_pins_moved(self, project: dict[str, bytes], version: str, answers: Answers) -> None:
+        """See that a project has the versions of a release, but those that were answered.
+
+        A fresh project of the same answers says nothing of a version that was kept with them.
+        """
+        questions = yaml.safe_load(git(self.template, "show", f"{version}:copier.yml"))
+        pins = questions["pins"]["default"]
+        dockerfile = project["Dockerfile"].decode()
+        uv = answers.get("uv_version", pins["uv"])
+        assert re.findall(r"astral-sh/uv:(\S+)", dockerfile) == [uv]
+        assert re.findall(r"^FROM python:[\d.]+-slim-(\w+)", dockerfile, re.M) == [pins["suite"]]
+        for name, text in project.items():
+            if name.startswith(".github/workflows/"):
+                for action, made_of in re.findall(r"uses: (.+?)@(.+)", text.decode()):
+                    assert made_of == pins["actions"][action]
+
+
+def stored(project: Path) -> Answers:
+    """Give the answers that a project keeps."""
+    kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    return {name: value for name, value in kept.items() if not name.startswith("_")}
+
+
+def update(project: Path, version: str | None = None, **answers: str) -> None:
+    """Update as Renovate does: no trust, no question."""
+    run_update(
+        project,
+        data=answers,
+        vcs_ref=version,
+        defaults=True,
+        overwrite=True,
+        quiet=True,
+        unsafe=False,
+    )
