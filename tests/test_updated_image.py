@@ -1,0 +1,49 @@
+"""A project that was edited and updated still builds, and runs with its edits in it."""
+
+import pytest
+from conftest import releases
+from edits import EDITS
+from engine import Engine
+from updates import NOW, Answers, Workshop, unmerged, update
+
+pytestmark = pytest.mark.image
+
+RUN_TIME = [
+    "a command in app",
+    "an environment variable",
+    "another copy",
+    "a build argument",
+    "a label",
+    "another interval of the health check",
+    "a variable in compose",
+]
+FIRST, LAST = [*releases()][0], [*releases()][-1]
+
+
+@pytest.mark.parametrize(
+    ("version", "answers"),
+    [
+        pytest.param(FIRST, {}, id="the first release"),
+        pytest.param(FIRST, {"python_version": "3.11", "uv_version": "0.8.0"}, id="old tools"),
+        pytest.param(LAST, {"image": "distroless"}, id="distroless"),
+    ],
+)
+def test_updated_project_builds_and_serves(
+    workshop: Workshop, engine: Engine, version: str, answers: Answers
+) -> None:
+    with workshop.edited(version, answers, *(EDITS[name] for name in RUN_TIME)) as project:
+        update(project, NOW)
+        assert not unmerged(project)
+        image = engine.build(project, f"updated-{version}-{len(answers)}")
+    with engine.serve(image) as container:
+        container.wait_until_healthy()
+        assert container.request("GET", "/healthz")[0] == 200
+        assert (
+            container.inspect('{{index .Config.Labels "org.opencontainers.image.vendor"}}') == "A"
+        )
+        environment = container.inspect('{{join .Config.Env " "}}')
+        assert "TZ=Europe/Berlin" in environment
+        assert "REV=none" in environment
+        assert container.inspect("{{.Config.Healthcheck.Interval}}") == "10s"
+    shown = ["python", "-c", "print(open('/app/static/logo.txt').read(), end='')"]
+    assert engine.run(image, *shown).stdout == "a logo\n"
