@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from copier import run_copy
 from engine import Engine
+from package_index import Index, package_index
 
 if TYPE_CHECKING:
     from updates import Workshop
@@ -124,6 +125,13 @@ def copy(template: Path) -> Copy:
         return directory
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """Give a private package index."""
+    with package_index(tmp_path_factory.mktemp("index")) as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,8 @@ class Host:
     run: Callable[["Host", Path, str], Run]
     folder: Path
     registry: Registry
+    # What the settings of the repository hold for its pipeline.
+    settings: dict[str, str] = field(default_factory=dict)
 
     def image(self, project: Path) -> str:
         """Give the name under which a project's image is in the registry."""
@@ -166,9 +168,13 @@ class Host:
                 docker("image", "rm", "--force", *set(listed.stdout.split()), check=False)
 
 
-def left_out(lines: list[str]) -> list[str]:
-    """Give the lines of a script without those of NOT_RUN."""
-    return [line for line in lines if not line.startswith(tuple(NOT_RUN))]
+def as_here(lines: list[str]) -> list[str]:
+    """Give the lines of a script as they run here: without those of NOT_RUN.
+
+    A build may use this machine's network, on which the private index is.
+    """
+    kept = [line for line in lines if not line.startswith(tuple(NOT_RUN))]
+    return [line.replace(" bake ", " bake --allow=network.host ") for line in kept]
 
 
 def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
@@ -182,7 +188,7 @@ def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
     for job in workflow["jobs"].values():
         for step in job["steps"]:
             if "run" in step:
-                kept = left_out(step["run"].splitlines())
+                kept = as_here(step["run"].splitlines())
                 # There is no arm64 on this machine, and nothing of it to join.
                 step["run"] = "\n".join(kept).replace(' "$IMAGE@$ARM64"', "") or "true"
             else:
@@ -211,6 +217,8 @@ def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
     act += [f"--platform={name}=-self-hosted" for name in ("ubuntu-24.04", "ubuntu-24.04-arm")]
     act += [f"--eventpath={event_file}", "--secret=GITHUB_TOKEN=none"]
     act += [f"--env={name}={value}" for name, value in host.environment(project).items()]
+    for name, value in host.settings.items():
+        act += [f"--secret={name}={value}", f"--var={name}={value}"]
     environment = os.environ | {"XDG_CACHE_HOME": str(host.folder / "cache")}
     done = subprocess.run(act, cwd=project, env=environment, capture_output=True, text=True)
 
@@ -230,7 +238,7 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
     del pipeline[".docker"]["services"]
     for job in pipeline.values():
         if "script" in job:
-            kept = left_out(job["script"])
+            kept = as_here(job["script"])
             job["script"] = [line.replace(' "$IMAGE@$DIGEST_arm64"', "") for line in kept]
         if "parallel" in job:
             job["parallel"] = {"matrix": [{"ARCH": ["amd64"]}]}
@@ -249,6 +257,7 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
         "CI_REGISTRY_USER": "runner",
         "CI_REGISTRY_PASSWORD": "none",
         "CI_PIPELINE_SOURCE": event if event == "push" else "merge_request_event",
+        **host.settings,
     }
     command = [str(npm / "gitlab-ci-local"), "--force-shell-executor", f"--home={host.folder}"]
     for name, value in variables.items():

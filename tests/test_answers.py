@@ -43,6 +43,12 @@ BAD = [
         "acme", "acme/", "/orders", "acme/orders/api", "https://example.com/a/b", "a b/c",
         "acme/orders\n",
     ]),
+    *(("index_url", value, "an https URL") for value in [
+        "http://pypi.example.com/simple", "https://me:secret@pypi.example.com/simple", "pypi",
+        "https://pypi.example.com/simple?x=1", "https://pypi.example.com/a b", 'https://x/"', "https://",
+        "https://pypi.example.com/simple\n", "https://${HOST}/simple", "https://x/{{ y }}",
+    ]),
+    *(("certificates", value, "public") for value in ["corporate", "Public", ""]),
     *(("image", value, "slim") for value in ["alpine", "Distroless", ""]),
     *((name, value, "names of Debian packages") for name in ("apt_packages", "build_packages")
       for value in ["libpq5; id", "$(id)", "LibPQ", "a", "libpq5  x", " libpq5", "libpq5,x", "-y",
@@ -142,7 +148,11 @@ def test_no_package_can_be_named_like_a_keyword_or_a_standard_module() -> None:
 
 @pytest.mark.parametrize(
     ("answers", "folder"),
-    [({}, "plain"), ({"port": "9000", "package_name": "billing"}, "it's a folder")],
+    [
+        ({}, "plain"),
+        ({"port": "9000", "package_name": "billing"}, "it's a folder"),
+        ({"certificates": "company"}, "closed network"),
+    ],
 )
 def test_message_names_the_next_three_commands(
     template: Path, tmp_path: Path, answers: dict[str, str], folder: str
@@ -152,10 +162,11 @@ def test_message_names_the_next_three_commands(
     commands = [line.strip() for line in run.stderr.splitlines() if line.startswith("  ")][-3:]
 
     name, port = answers.get("package_name", "my-service"), answers.get("port", "8000")
+    secret = " --secret id=CA_BUNDLE" if "certificates" in answers else ""
     assert (
         subprocess.check_output(["sh", "-c", f"{commands[0]} && pwd"], text=True) == f"{project}\n"
     )
     assert commands[1:] == [
-        f"docker build --tag {name} .",
+        f"docker build --tag {name}{secret} .",
         f"docker run --rm --publish {port}:{port} {name}",
     ]

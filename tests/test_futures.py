@@ -15,6 +15,8 @@ SHAPES: dict[str, Answers] = {
         "image": "distroless",
         "apt_packages": "libpq5",
         "build_packages": "gcc",
+        "index_url": "https://pypi.corp/simple",
+        "certificates": "company",
         "python_version": "3.12",
         "repository": "Acme/Orders.api",
     },

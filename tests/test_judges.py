@@ -33,6 +33,15 @@ VARIANTS = [
     for ci, builder in itertools.product(choices(ASKED["ci"]), choices(ASKED["builder"]))
 ] + [{"framework": framework} for framework in choices(ASKED["framework"])]
 VARIANTS += [
+    {
+        "ci": ci,
+        "builder": builder,
+        "index_url": "https://pypi.corp/simple",
+        "certificates": "company",
+    }
+    for ci, builder in [("github", "buildx"), ("github", "depot"), ("gitlab", "buildx")]
+]
+VARIANTS += [
     {"image": image, "apt_packages": packages, "build_packages": packages}
     for image, packages in itertools.product(choices(ASKED["image"]), ("", "libpq5"))
 ]

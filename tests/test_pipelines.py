@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Copy, commit, git
 from engine import Engine, docker
+from package_index import Index
 from pipelines import NOT_RUN, Host, missing_tools, registry, run_github, run_gitlab
 from test_project import PYTHON
 
@@ -107,8 +108,14 @@ def test_a_push_delivers_what_it_tested(
     docker("image", "rm", "--force", name)
 
 
-def test_a_proposed_change_is_tested_and_pushes_nothing(host: Host, project: Project) -> None:
-    proposed = project("proposed")
+def test_a_proposed_change_is_tested_and_pushes_nothing(
+    host: Host, project: Project, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a dependency from a private index, which only the settings of the repository open."""
+    proposed = project("proposed", **index.answers)
+    index.add_its_package(proposed)
+    commit(proposed)
+    monkeypatch.setattr(host, "settings", index.secrets)
     run = host.run(host, proposed, "pull_request")
     assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
     assert host.image(proposed) not in host.registry.images()

@@ -49,8 +49,11 @@ SERVICES = [
     for server in extension(framework)["servers"]
 ]
 
-# They decide the pipeline and nothing that the other questions decide, so they are combined apart.
-DELIVERY = ("ci", "builder", "repository", "depot_project")
+# What decides the pipeline hardly meets the other questions, so each of these is combined apart.
+APART = [
+    ("ci", "builder", "repository", "depot_project"),
+    ("ci", "builder", "index_url", "certificates"),
+]
 
 
 def combinations() -> Iterator[dict[str, str]]:
@@ -63,9 +66,10 @@ def combinations() -> Iterator[dict[str, str]]:
     axes["uv_version"] = ["tested", PINS["uv_oldest"]]
     axes["repository"] = ["", "Acme/Orders.api"]
     axes["depot_project"] = ["", "a1b2c3d4e5"]
+    axes["index_url"] = ["", "https://pypi.example.com/simple"]
     services = itertools.cycle(SERVICES)
-    for apart in (True, False):
-        names = [name for name in axes if (name in DELIVERY) is apart]
+    others = [name for name in axes if not any(name in apart for apart in APART)]
+    for names in (others, *APART):
         for values in itertools.product(*(axes[name] for name in names)):
             yield next(services) | dict(zip(names, values, strict=True))
     for title in TITLES:
@@ -326,6 +330,8 @@ def test_dockerfile_is_short_and_asks_only_for_what_dockerignore_lets_through(
     assert copied | bound == allowed
     # distroless says in addition what it takes from Debian.
     limit = {"slim": 80, "distroless": 125}[rendered.answers["image"]]
+    # A secret is mounted, looked at, and used.
+    limit += 5 * dockerfile.count("--mount=type=secret")
     assert len(dockerfile.splitlines()) < limit
 
 

@@ -42,6 +42,7 @@ OTHERS = {
     "uv_version": "0.9.30",
     "apt_packages": "libpq5",
     "build_packages": "gcc libc6-dev",
+    "index_url": "https://pypi.example.com/simple",
     "repository": "Acme/Orders.api",
     "depot_project": "a1b2c3d4e5",
 }

@@ -1,0 +1,90 @@
+"""A build takes packages from a private index, and nothing of what opens it stays."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Copy
+from engine import Engine, docker
+from package_index import PASSWORD, SECRETS, USER, Index
+from test_project import PYTHON
+from test_render import ASKED, choices
+
+pytestmark = pytest.mark.image
+
+# As the README of a project says, but for the network.
+WAYS = {
+    "docker build": [
+        *("docker", "build", "--network=host", "--tag=my-service"),
+        *(f"--secret=id={name}" for name in SECRETS),
+        ".",
+    ],
+    "docker buildx bake": ["docker", "buildx", "bake", "--allow=network.host"],
+    "docker compose build": ["docker", "compose", "build"],
+}
+
+# What BuildKit, buildx and the Dockerfile say, in this order.
+REASONS = "not found|no such file or directory|is a secret of this build"
+
+
+def make(copy: Copy, index: Index, folder: Path, name: str, kind: str) -> Path:
+    """Make a project that depends on the package of an index."""
+    project = copy(folder, package_name=name, image=kind, python_version=PYTHON, **index.answers)
+    index.add_its_package(project)
+    return project
+
+
+def build(project: Path, way: str, secrets: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Build a project in one of WAYS, with these variables alone."""
+    tag = f"secret-{project.name}"
+    others = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return subprocess.run(
+        [argument.replace("my-service", tag) for argument in WAYS[way]],
+        cwd=project,
+        env=others | secrets | {"IMAGE": tag, "BUILDKIT_PROGRESS": "plain"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("kind", choices(ASKED["image"]))
+@pytest.mark.parametrize("way", WAYS)
+def test_a_package_of_the_index_arrives_and_no_secret_stays(
+    engine: Engine, copy: Copy, index: Index, tmp_path: Path, way: str, kind: str
+) -> None:
+    name = f"{way.split()[-1]}_{kind}"
+    project = make(copy, index, tmp_path / name, name, kind)
+    done = build(project, way, index.secrets)
+    assert done.returncode == 0, done.stdout + done.stderr
+    image = f"secret-{name}"
+    engine.built.add(image)
+
+    script = "import acme_greeting; print(acme_greeting.HELLO)"
+    assert engine.run(image, "python", "-c", script).stdout == "hello from the index\n"
+
+    # Any line of the certificate will do.
+    traces = [USER, PASSWORD, index.authority.splitlines()[5]]
+    seen = docker("history", "--no-trunc", "--format=json", image).stdout
+    seen += docker("image", "inspect", image).stdout + done.stdout + done.stderr
+    for trace in traces:
+        assert trace not in seen
+        for layer in engine.saved_layers(image).values():
+            assert trace.encode() not in layer
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_missing_secret_fails_the_build_and_is_named(
+    engine: Engine, copy: Copy, index: Index, tmp_path: Path, way: str
+) -> None:
+    """Not set at all, or empty, as a pipeline gives what nobody has set."""
+    project = make(copy, index, tmp_path / "project", f"missing_{way.split()[-1]}", "slim")
+    for missing in SECRETS:
+        given = {name: value for name, value in index.secrets.items() if name != missing}
+        for secrets in (given, given | {missing: ""}):
+            done = build(project, way, secrets)
+            said = done.stdout + done.stderr
+            assert done.returncode != 0, said
+            named = re.findall(rf"(\w+)\"?: (?:{REASONS})$", said, re.MULTILINE)
+            assert set(named) == {missing}, said
