@@ -22,8 +22,8 @@ def test_every_rule_of_the_dockerfile_names_a_test_that_exists() -> None:
         for name in re.findall(r"`(test_\w+)`", rule):
             assert f"def {name}(" in TESTS, rule
     unproven = [rule.split()[1] for rule in rules if "`test_" not in rule and "as S1" not in rule]
-    # A folder that is not made shows in the figure alone.
-    assert unproven == ["L8"]
+    # What only makes a build faster shows in the figure alone.
+    assert unproven == ["L8", "L9"]
 
 
 def test_documented_figures_are_the_measured_ones() -> None:
