@@ -6,6 +6,7 @@ from pathlib import Path
 from edits import append, change
 
 DOCKERFILE = "template/Dockerfile.jinja"
+GITLAB = "template/{% if ci == 'gitlab' %}.gitlab-ci.yml{% endif %}.jinja"
 CI = "template/{% if ci == 'github' %}.github{% endif %}/workflows/ci.yml.jinja"
 
 ABOVE = """\
@@ -41,6 +42,21 @@ STEP = """\
         run: uvx codespell src
 
 """
+GITLAB_JOB = """\
+audit:
+  stage: check
+  script:
+    - echo audited
+
+"""
+TARGET = """\
+# The tests, in what ships.
+target "test" {
+  inherits = ["image"]
+  target   = "test"
+}
+
+"""
 
 
 def put(tree: Path, path: str, before: str, text: str) -> None:
@@ -59,8 +75,13 @@ def replace(tree: Path, path: str, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
+def bump_images(tree: Path) -> None:
+    for name in ("aquasec/trivy", "docker"):
+        change(tree, "copier.yml", rf"^(      {name}: ).+", rf'\1"99.0.0@sha256:{"a" * 64}"')
+
+
 def bump_everything(tree: Path) -> None:
-    for name in ("uv", "suite", "action"):
+    for name in ("uv", "suite", "action", "copier", "images"):
         FUTURES[name](tree)
 
 
@@ -84,6 +105,8 @@ FUTURES: dict[str, Callable[[Path], None]] = {
     "action": lambda tree: change(
         tree, "copier.yml", r"(actions/checkout: ).+", rf'\1"{"a" * 40} # v99.0.0"'
     ),
+    "copier": lambda tree: change(tree, "copier.yml", r'^    copier: ".+"', '    copier: "9.99.0"'),
+    "images": bump_images,
     "all pins": bump_everything,
     "stage above": lambda tree: put(tree, DOCKERFILE, "# --- system", ABOVE),
     "stage below": lambda tree: put(tree, DOCKERFILE, "# --- app", BELOW),
@@ -98,6 +121,8 @@ FUTURES: dict[str, Callable[[Path], None]] = {
     ),
     "user": lambda tree: replace(tree, DOCKERFILE, "10001", "65532"),
     "job": lambda tree: put(tree, CI, "  image:", JOB),
+    "job on GitLab": lambda tree: put(tree, GITLAB, "build:", GITLAB_JOB),
+    "target": lambda tree: put(tree, "template/docker-bake.hcl.jinja", "# The same in", TARGET),
     "step": lambda tree: put(tree, CI, "      - name: Format", STEP),
     "question": add_a_question,
     "file": lambda tree: append(tree, "template/.hadolint.yaml", "failure-threshold: info\n"),

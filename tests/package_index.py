@@ -37,6 +37,14 @@ class Index:
         return dict(zip(SECRETS, (USER, PASSWORD, self.authority), strict=True))
 
     @property
+    def options(self) -> list[str]:
+        """The options of docker build with which it finds the index and gets its secrets."""
+        for name, value in self.secrets.items():
+            (self.folder / name).write_text(value)
+        given = [f"--secret=id={name},src={self.folder / name}" for name in self.secrets]
+        return ["--network=host", *given]
+
+    @property
     def answers(self) -> dict[str, str]:
         """The answers with which a project uses it."""
         return {"index_url": self.url, "certificates": "company"}

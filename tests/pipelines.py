@@ -1,6 +1,7 @@
 """The pipelines of a generated project, run by programs that read them as their hosts do."""
 
 import contextlib
+import gzip
 import json
 import os
 import re
@@ -45,9 +46,10 @@ MANIFESTS = [f"application/vnd.oci.image.{kind}.v1+json" for kind in ("index", "
 
 @dataclass
 class Registry:
-    """A registry on loopback."""
+    """A registry on loopback, and the folder in which it keeps everything."""
 
     address: str
+    folder: Path
 
     def ask(self, path: str) -> Any:
         """Give the JSON behind a path of the registry's interface."""
@@ -57,6 +59,12 @@ class Registry:
     def images(self) -> list[str]:
         """Give the names of all images that were pushed."""
         return list(self.ask("_catalog")["repositories"])
+
+    def contents(self) -> Iterator[bytes]:
+        """Give all that it keeps, uncompressed."""
+        for path in self.folder.rglob("data"):
+            content = path.read_bytes()
+            yield gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
     def digests(self, image: str) -> dict[str, str]:
         """Give the digest behind each tag of an image."""
@@ -87,7 +95,7 @@ def registry(folder: Path) -> Iterator[Registry]:
         command = ["docker-registry", "serve", str(folder / "registry.yml")]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            served = Registry(address)
+            served = Registry(address, folder / "images")
             deadline = time.monotonic() + 30
             while True:
                 try:
@@ -259,6 +267,8 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
         "CI_PIPELINE_SOURCE": event if event == "push" else "merge_request_event",
         **host.settings,
     }
+    if event != "push":
+        variables |= {"CI_PROJECT_ID": "1", "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "1"}
     command = [str(npm / "gitlab-ci-local"), "--force-shell-executor", f"--home={host.folder}"]
     for name, value in variables.items():
         command += ["--variable", f"{name}={value}"]

@@ -1,5 +1,6 @@
 """What every service does, whatever its framework, server and image: one set of tests for all."""
 
+import http.client
 import itertools
 import json
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +32,24 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
 # Those that answer requests; what takes jobs has tests of its own.
+# The slim ones come first: in the same place in SLIM, they share their images with the other tests.
 SERVICES = [
     *(
         (service["framework"], service["server"], image, PYTHON)
-        for service, image in itertools.product(EVERY_SERVICE, IMAGES)
+        for image, service in itertools.product(IMAGES, EVERY_SERVICE)
         if "app.py" in extension(service["framework"])["src"]
     ),
     # Beside the first framework, which the tests of the image build with every Python.
     ("flask", "gunicorn", "slim", "3.11"),
     ("flask", "gunicorn", "slim", "3.15"),
 ]
+SLIM = [service for service in SERVICES if service[2:] == ("slim", PYTHON)]
 
+# What the middleware logs as the path, and what tells the scheme in the same place.
+SCHEMES = {
+    '"path": scope["path"]': '"path": scope["scheme"]',
+    '"path": environ["PATH_INFO"]': '"path": environ["wsgi.url_scheme"]',
+}
 
 LOCKS = """
 ARG UV PYTHON
@@ -160,6 +169,38 @@ def test_bad_request_is_refused_as_json(service: Service, running: Container) ->
     status, _, answer = running.request("POST", service.path, body, ACCEPT)
     assert status in {400, 422} or answer["result"]["isError"]
     assert "Traceback" not in json.dumps(answer)
+
+
+def test_body_that_is_no_text_is_refused_as_json(service: Service, running: Container) -> None:
+    headers = ACCEPT | {"Content-Type": "application/json"}
+    with closing(http.client.HTTPConnection(*running.address, timeout=10)) as connection:
+        connection.request("POST", service.path, b"\xff{", headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    assert 400 <= response.status < 500
+    assert "Traceback" not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
+@pytest.mark.parametrize(
+    ("options", "scheme"),
+    [([], "http"), (["--env=FORWARDED_ALLOW_IPS=*"], "https")],
+    ids=["default", "all"],
+)
+def test_proxy_is_believed_only_where_the_setting_says_so(
+    service: Service, tmp_path: Path, options: list[str], scheme: str
+) -> None:
+    """What the proxy says of the scheme; Granian takes it together with the address alone."""
+    middleware = (service.sources / "middleware.py").read_text()
+    (path,) = [path for path in SCHEMES if path in middleware]
+    changed = middleware.replace(path, SCHEMES[path])
+    options = [*service.with_source("middleware.py", changed, tmp_path), *options]
+    with service.engine.serve(service.image, *CLOSED, *options) as container:
+        container.wait_until_healthy()
+        service.ask(container, X_Forwarded_For="192.0.2.1", X_Forwarded_Proto="https")
+        container.wait_for_log('"status"')
+        (record,) = [record for record in records(container) if "status" in record]
+    assert record["path"] == scheme
 
 
 def test_error_has_its_traceback_in_the_log_alone(service: Service, tmp_path: Path) -> None:

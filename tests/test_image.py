@@ -7,10 +7,15 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tomllib
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from conftest import ROOT, Copy, commit
@@ -25,6 +30,51 @@ IMAGES = choices(ASKED["image"])
 
 # The date of every file that the Dockerfile adds: the first day that a ZIP file can hold.
 EPOCH_1980 = 315532800
+
+# A library, and a program that comes with a group of its own.
+APT = "libpq5 openssh-client"
+
+# What distroless leaves out of the standard library: it installs, needs a screen, or tests Python.
+LEFT_OUT = re.compile(r"ensurepip|idlelib|pydoc_data|_?tkinter|turtle|turtledemo|_\w*test\w*")
+
+
+def base_of(project: Path) -> str:
+    """Give the image that a project's Dockerfile starts from."""
+    (base,) = re.findall(r"FROM (python:\S+)", (project / "Dockerfile").read_text())
+    return str(base)
+
+
+def added_to(engine: Engine, base: list[str], image: str) -> list[tarfile.TarInfo]:
+    """Give every file and folder in the layers of an image that are not among its base's."""
+    return [
+        member
+        for digest, content in engine.saved_layers(image).items()
+        if digest not in base
+        for member in tarfile.open(fileobj=BytesIO(content)).getmembers()
+    ]
+
+
+def set_up_uv(project: Path, line: str) -> None:
+    """Add a line to uv's settings in a project."""
+    pyproject = project / "pyproject.toml"
+    before, found, after = pyproject.read_text().partition("[tool.uv]\n")
+    assert found
+    pyproject.write_text(f"{before}{found}{line}\n{after}")
+
+
+@contextmanager
+def empty_package_cache(project: Path) -> Iterator[None]:
+    """Give the builds of a project a package cache of their own, which is empty and goes again."""
+    name = uuid4().hex
+    dockerfile = project / "Dockerfile"
+    shared = dockerfile.read_text()
+    own = shared.replace("type=cache,target=", f"type=cache,id={name},target=")
+    assert own.count(name) == shared.count("type=cache") > 0
+    dockerfile.write_text(own)
+    try:
+        yield
+    finally:
+        docker("buildx", "prune", "--force", f"--filter=description~={name}")
 
 
 @pytest.fixture(
@@ -53,15 +103,7 @@ def image(engine: Engine, project: Path) -> str:
 @pytest.fixture(scope="module")
 def added(engine: Engine, project: Path, image: str) -> list[tarfile.TarInfo]:
     """Give every file and folder in the layers that the Dockerfile adds to its base."""
-    (base_image,) = re.findall(r"FROM (python:\S+)", (project / "Dockerfile").read_text())
-    base = engine.layers(base_image)
-    layers = engine.saved_layers(image)
-    return [
-        member
-        for digest, content in layers.items()
-        if digest not in base
-        for member in tarfile.open(fileobj=BytesIO(content)).getmembers()
-    ]
+    return added_to(engine, engine.layers(base_of(project)), image)
 
 
 @pytest.fixture
@@ -95,8 +137,8 @@ def test_same_input_gives_the_same_layers(engine: Engine, edited: Path, image: s
         # Another for each: BuildKit takes a file of one name, size and date for one that it has.
         os.utime(path, (0, path.stat().st_mtime - 86_400))
         path.chmod(0o700 if path.is_dir() else 0o600)
-    docker("buildx", "prune", "--force", "--filter=type=exec.cachemount")
-    again = engine.build(edited, "again", "--no-cache")
+    with empty_package_cache(edited):
+        again = engine.build(edited, "again", "--no-cache")
     assert engine.layers(again) == engine.layers(image)
 
 
@@ -113,9 +155,33 @@ def test_no_file_is_writable_or_owned_by_anyone_but_root(added: list[tarfile.Tar
             assert not member.mode & 0o6000, member.name
 
 
-def test_nothing_that_only_a_build_needs_is_added(added: list[tarfile.TarInfo]) -> None:
+def test_environment_has_the_python_of_the_image(added: list[tarfile.TarInfo]) -> None:
+    (python,) = (member for member in added if member.name == "app/.venv/bin/python")
+    assert python.issym()
+    assert python.linkname == "/usr/local/bin/python"
+
+
+def test_nothing_that_only_a_build_needs_is_added(
+    project: Path, added: list[tarfile.TarInfo]
+) -> None:
     names = {member.name for member in added}
-    assert "app/.venv/bin/python" in names
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text())
+    installed = {
+        re.sub(r"(-[^-]+)?\.dist-info$", "", name.split("/site-packages/")[1].split("/")[0])
+        for name in names
+        if "/site-packages/" in name
+    }
+
+    def distributions(requirements: list[str]) -> set[str]:
+        """Give the names that the folders of these have in site-packages."""
+        found = (re.match(r"[\w.-]+", requirement) for requirement in requirements)
+        return {re.sub(r"[-_.]+", "_", match[0]).lower() for match in found if match}
+
+    assert distributions(pyproject["project"]["dependencies"]) <= installed
+    development = distributions(pyproject["dependency-groups"]["dev"])
+    assert development
+    assert not development & installed
+
     for name in names:
         parts = Path(name).parts
         assert not {"pip", "uv", "uvx", "gcc", ".cache"} & set(parts), name
@@ -156,9 +222,17 @@ def test_code_edit_changes_one_small_layer(engine: Engine, edited: Path, image: 
     code.write_text(code.read_text().replace("max_length=100", "max_length=200"))
     after = engine.build(edited, "edited")
 
-    new = set(engine.layers(after)) - set(engine.layers(image))
-    assert len(new) == 1
-    assert len(zlib.compress(engine.saved_layers(after)[new.pop()])) < 10_000
+    *below, project = engine.layers(after)
+    *below_before, project_before = engine.layers(image)
+    assert below == below_before
+    assert project != project_before
+    assert len(zlib.compress(engine.saved_layers(after)[project])) < 10_000
+
+    script = """
+from my_service.pricing import Order
+print(Order.model_json_schema()["properties"]["lines"]["maxItems"])
+"""
+    assert engine.run(after, "python", "-c", script).stdout == "200\n"
 
 
 def test_new_version_of_the_project_changes_one_layer(
@@ -203,7 +277,33 @@ def test_no_layer_holds_a_secret(engine: Engine, image: str, added: list[tarfile
     assert any(name.endswith("my_service/app.py") for name in names)
     for secret in (".env", "id_rsa", "server.key", ".git"):
         assert not [name for name in names if secret in Path(name).parts]
-    assert "planted" not in docker("history", "--no-trunc", image).stdout
+
+
+def test_group_that_a_project_made_default_stays_out(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    project = copy(tmp_path / "project", python_version=PYTHON)
+    set_up_uv(project, 'default-groups = "all"')
+    uv(project, "add", "--no-sync", "--group=more", "tomlkit")
+    image = engine.build(project, "groups")
+    missing = engine.run(image, "python", "-c", "import fastapi, tomlkit", check=False)
+    assert "No module named 'tomlkit'" in missing.stderr
+
+
+def test_build_packages_compile_a_dependency_and_stay_out(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    answers = {"python_version": PYTHON, "build_packages": "gcc libc6-dev"}
+    project = copy(tmp_path / "project", **answers)
+    # A program in C, so that it needs a compiler and no headers of Python's.
+    set_up_uv(project, 'no-binary-package = ["dumb-init"]')
+    uv(project, "add", "--no-sync", "dumb-init")
+    # A wheel that was built before would need no compiler.
+    with empty_package_cache(project):
+        image = engine.build(project, "compiled")
+    assert engine.run(*CLOSED, image, "dumb-init", "echo", "compiled").stdout == "compiled\n"
+    compiler = engine.run(image, "gcc", "--version", check=False)
+    assert "executable file not found" in compiler.stderr
 
 
 def test_stale_lock_fails_the_build_and_says_so(engine: Engine, edited: Path) -> None:
@@ -283,9 +383,58 @@ def test_request_in_flight_is_finished_after_sigterm(engine: Engine, image: str)
         assert docker("wait", container.name).stdout.strip() == "0"
 
 
-def test_health_is_asked_once_a_second_until_it_is_good(image: str) -> None:
-    shown = docker("image", "inspect", "--format={{json .Config.Healthcheck}}", image).stdout
-    assert json.loads(shown)["StartInterval"] <= 1_000_000_000
+def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: str) -> None:
+    """No probe of a service that is ready fails, so it is healthy within two seconds of that."""
+    with engine.serve(image, *CLOSED) as container:
+        container.wait_until_healthy()
+        check = json.loads(container.inspect("{{json .Config.Healthcheck}}"))
+        probes = json.loads(container.inspect("{{json .State.Health.Log}}"))
+        records = [json.loads(line) for line in container.logs().splitlines()]
+        _, *probe = check["Test"]
+        docker("exec", container.name, *probe)
+        # Nothing listens on another port.
+        deaf = docker("exec", "--env=PORT=9001", container.name, *probe, check=False)
+
+    assert 0 < check["StartInterval"] <= 1_000_000_000
+    (ready,) = (r["timestamp"] for r in records if r["message"].startswith("Uvicorn running"))
+    for seen in probes:
+        if datetime.fromisoformat(seen["Start"]) > datetime.fromisoformat(ready):
+            assert seen["ExitCode"] == 0, seen
+    assert deaf.returncode == 1
+
+
+def test_user_without_a_home_has_one_and_loses_no_output(engine: Engine, image: str) -> None:
+    script = """
+import os, pathlib, sys
+assert pathlib.Path.home().is_dir()
+assert sys.dont_write_bytecode
+print("out before a crash", end="")
+os._exit(0)
+"""
+    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "out before a crash"
+
+
+def test_standard_library_is_that_of_the_base(engine: Engine, project: Path, image: str) -> None:
+    """All of it, but for what distroless leaves out by name."""
+    script = """
+import json, pathlib, sysconfig
+root = pathlib.Path(sysconfig.get_path("stdlib"))
+files = (path.relative_to(root) for path in root.rglob("*") if not path.is_dir())
+own = (path for path in files if path.suffix != ".pyc" and path.parts[0] != "site-packages")
+print(json.dumps([str(path) for path in own]))
+"""
+    base, kept = (
+        set(json.loads(engine.run(which, "python", "-c", script).stdout))
+        for which in (base_of(project), image)
+    )
+
+    def module(path: str) -> str:
+        """Give the name that is imported for a file."""
+        return path.removeprefix("lib-dynload/").split("/")[0].split(".")[0]
+
+    distroless = "AS debian" in (project / "Dockerfile").read_text()
+    left_out = {path for path in base if distroless and LEFT_OUT.fullmatch(module(path))}
+    assert kept == base - left_out
 
 
 def test_compose_brings_it_up_as_closed_as_production(
@@ -311,7 +460,7 @@ def test_compose_brings_it_up_as_closed_as_production(
 @pytest.fixture(scope="module")
 def distroless(engine: Engine, copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Give a distroless image with a package of apt's and a wheel that links to Debian's."""
-    answers = {"image": "distroless", "apt_packages": "libpq5", "build_packages": "gcc"}
+    answers = {"image": "distroless", "apt_packages": APT}
     project = copy(
         tmp_path_factory.mktemp("distroless") / "project", python_version=PYTHON, **answers
     )
@@ -324,9 +473,9 @@ def distroless(engine: Engine, copy: Copy, tmp_path_factory: pytest.TempPathFact
 
 
 def test_apt_package_is_in_the_slim_image(engine: Engine, copy: Copy, tmp_path: Path) -> None:
-    project = copy(tmp_path / "project", python_version=PYTHON, apt_packages="libpq5")
+    project = copy(tmp_path / "project", python_version=PYTHON, apt_packages=APT)
     image = engine.build(project, "apt")
-    script = "import ctypes; ctypes.CDLL('libpq.so.5')"
+    script = "import ctypes, grp; ctypes.CDLL('libpq.so.5'); grp.getgrnam('_ssh')"
     engine.run(*CLOSED, image, "python", "-c", script)
     assert "libpq5" in engine.run(image, "dpkg-query", "--list", "libpq5").stdout
     assert engine.layers(engine.build(project, "apt-2", "--no-cache")) == engine.layers(image)
@@ -343,6 +492,8 @@ def test_apt_package_is_in_the_slim_image(engine: Engine, copy: Copy, tmp_path: 
         "import socket; assert socket.getservbyname('https') == 443",
         "import socket; assert socket.gethostbyname('localhost') == '127.0.0.1'",
         "import getpass; assert getpass.getuser() == 'app'",
+        "import grp; assert grp.getgrnam('_ssh') and grp.getgrgid(10001).gr_name == 'app'",
+        "import curses; curses.setupterm('xterm')",
         "import sqlite3, lzma, bz2, zlib, decimal, uuid, readline, curses, hashlib, asyncio",
         "import locale; assert locale.getencoding().lower() == 'utf-8'",
         "import tempfile; tempfile.TemporaryFile()",
@@ -352,11 +503,36 @@ def test_distroless_finds(engine: Engine, distroless: str, script: str) -> None:
     engine.run("--tmpfs=/tmp", *CLOSED[:3], distroless, "python", "-c", script)
 
 
-@pytest.mark.parametrize("program", ["sh", "bash", "apt-get", "dpkg", "pip", "ensurepip", "ls"])
+@pytest.mark.parametrize("program", ["sh", "bash", "apt-get", "dpkg", "pip", "ls"])
 def test_distroless_has_no(engine: Engine, distroless: str, program: str) -> None:
     run = engine.run(distroless, program, "--version", check=False)
     assert "executable file not found" in run.stderr
-    assert engine.run(distroless, "python", "-m", program, check=False).returncode != 0
+
+
+def test_distroless_has_no_module(engine: Engine, distroless: str) -> None:
+    script = "import sys, importlib.util as u; print([n for n in sys.argv[1:] if u.find_spec(n)])"
+    left_out = ("pip", "ensurepip", "idlelib", "tkinter", "turtle", "turtledemo", "pydoc_data")
+    assert engine.run(distroless, "python", "-c", script, *left_out).stdout == "[]\n"
+
+
+def test_every_file_of_distroless_and_of_apt_has_the_one_date(
+    engine: Engine, distroless: str
+) -> None:
+    assert {member.mtime for member in added_to(engine, [], distroless)} == {EPOCH_1980}
+
+
+def test_no_link_of_distroless_leads_nowhere(engine: Engine, distroless: str) -> None:
+    script = """
+import pathlib
+for root in "/etc/ssl", "/usr/lib", "/usr/local", "/app":
+    for path in pathlib.Path(root).rglob("*"):
+        if path.is_symlink():
+            print(path.exists(), path)
+"""
+    links = engine.run("--user=0", distroless, "python", "-c", script).stdout.splitlines()
+    assert "True /usr/lib/ssl/certs" in links
+    # Keys of one machine, which an image has none of.
+    assert {link for link in links if link.startswith("False")} <= {"False /usr/lib/ssl/private"}
 
 
 def test_distroless_tells_scanners_what_it_is_made_of(engine: Engine, distroless: str) -> None:
@@ -377,4 +553,5 @@ print(json.dumps([{r.name: r.read_text() for r in records}, [str(p.resolve()) fo
     owned = engine.run(base, "sh", "-c", owners, *known, check=False).stdout
     found = {line.split(":")[0] for line in owned.splitlines() if "diversion" not in line}
     assert found
-    assert found | {"libpq5", "ca-certificates", "tzdata", "libstdc++6"} <= set(records)
+    expected = {*APT.split(), "ca-certificates", "tzdata", "libstdc++6"}
+    assert found | expected <= set(records)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Copy, commit
 from engine import Engine
-from test_render import ASKED, choices
+from test_render import ASKED, PINS, choices
 
 WORKFLOWS = [
     "actionlint",
@@ -40,6 +40,12 @@ VARIANTS += [
         "certificates": "company",
     }
     for ci, builder in [("github", "buildx"), ("github", "depot"), ("gitlab", "buildx")]
+]
+VARIANTS += [
+    {"index_url": "https://pypi.corp/simple"},
+    {"certificates": "company"},
+    {"builder": "depot", "depot_project": "a1b2c3d4e5"},
+    {"python_version": "3.11", "uv_version": PINS["uv_oldest"]},
 ]
 VARIANTS += [
     {"image": image, "apt_packages": packages, "build_packages": packages}

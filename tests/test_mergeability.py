@@ -47,7 +47,7 @@ def moved(old: str, new: str, heading: str) -> list[str]:
         found: dict[tuple[str, ...], set[str]] = {}
         lines = text.splitlines()
         names = [name for name, part in sections(text, heading).items() for _ in part.splitlines()]
-        for n in range(len(lines) - 2 * CONTEXT):
+        for n in range(len(lines) - 2 * CONTEXT + 1):
             window = tuple(lines[n : n + 2 * CONTEXT])
             found.setdefault(window, set()).add(names[n + CONTEXT])
         return found
@@ -81,6 +81,8 @@ def test_no_place_of_an_edit_moves_to_another_stage_or_job(
         for name, heading in {
             "Dockerfile": r"(?:# --- |FROM \S+ AS )(\w+)",
             WORKFLOW: r"  (\w+):$",
+            ".gitlab-ci.yml": r"(\w+):$",
+            "compose.yaml": r"  (\w+):$",
         }.items():
             if name in old:
                 assert not moved(old[name].decode(), new[name].decode(), heading), name

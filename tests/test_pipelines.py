@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Copy, commit, git
 from engine import Engine, docker
-from package_index import Index
+from package_index import PASSWORD, Index
 from pipelines import NOT_RUN, Host, missing_tools, registry, run_github, run_gitlab
 from test_project import PYTHON
 
@@ -75,10 +76,19 @@ def project(copy: Copy, host: Host, tmp_path: Path) -> Iterator[Project]:
 
 
 def test_a_push_delivers_what_it_tested(
-    host: Host, project: Project, scanner: None, engine: Engine
+    host: Host,
+    project: Project,
+    scanner: None,
+    engine: Engine,
+    index: Index,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """With a dependency from a private index, which only the settings of the repository open."""
     kind = {"github": "slim", "gitlab": "distroless"}[host.name]
-    pushed = project("push", image=kind)
+    pushed = project("push", image=kind, **index.answers)
+    index.add_its_package(pushed)
+    commit(pushed)
+    monkeypatch.setattr(host, "settings", index.secrets)
     run = host.run(host, pushed, "push")
     expected = ["check", IMAGE_JOB[host.name], "reproduce", "publish", "verify", "release"]
     assert run.jobs == dict.fromkeys(expected, True), run.log
@@ -86,14 +96,13 @@ def test_a_push_delivers_what_it_tested(
     revision = git(pushed, "rev-parse", "HEAD").strip()
     image = host.image(pushed)
     digests = host.registry.digests(image)
-    assert set(digests) == {
-        f"build-{revision}",
-        f"build-{revision}-amd64",
-        "cache-amd64",
-        f"sha-{revision}",
-        "main",
-    }
-    assert digests["main"] == digests[f"sha-{revision}"] == digests[f"build-{revision}"]
+    (joined,) = (tag for tag in digests if re.fullmatch(r"build-\d{1,9}", tag))
+    names = {f"build-{revision}-amd64", "cache-amd64", f"sha-{revision}", "main"}
+    assert set(digests) == names | {joined}
+    assert digests["main"] == digests[f"sha-{revision}"] == digests[joined]
+    # Nor does anything else in the registry, attestations and cache among it, open the index.
+    for content in host.registry.contents():
+        assert PASSWORD.encode() not in content
 
     # Labels are of the commit, and are no layer: who builds without them gets the same ones.
     name = f"{host.registry.address}/{image}@{digests['main']}"
@@ -103,22 +112,26 @@ def test_a_push_delivers_what_it_tested(
     assert labels["org.opencontainers.image.revision"] == revision
     assert labels["org.opencontainers.image.version"] == "main"
     assert labels["org.opencontainers.image.source"].endswith(f"/{image}")
-    plain = engine.build(pushed, f"plain-{host.name}")
+    plain = engine.build(pushed, f"plain-{host.name}", *index.options)
     assert engine.layers(plain) == inspected["RootFS"]["Layers"]
     docker("image", "rm", "--force", name)
 
 
-def test_a_proposed_change_is_tested_and_pushes_nothing(
-    host: Host, project: Project, index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a dependency from a private index, which only the settings of the repository open."""
-    proposed = project("proposed", **index.answers)
-    index.add_its_package(proposed)
-    commit(proposed)
-    monkeypatch.setattr(host, "settings", index.secrets)
+def test_a_proposed_change_is_tested_and_pushes_nothing(host: Host, project: Project) -> None:
+    proposed = project("proposed")
     run = host.run(host, proposed, "pull_request")
     assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
     assert host.image(proposed) not in host.registry.images()
+
+
+def test_a_setting_that_nobody_made_stops_the_pipeline_with_its_name(
+    host: Host, project: Project, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unset = project("unset", **index.answers)
+    monkeypatch.setattr(host, "settings", index.secrets | {"UV_INDEX_PRIVATE_PASSWORD": ""})
+    run = host.run(host, unset, "push")
+    assert run.jobs == {"check": False}, run.log
+    assert "UV_INDEX_PRIVATE_PASSWORD: is not set" in run.log
 
 
 def add_failing_test(project: Path) -> None:

@@ -49,8 +49,10 @@ SERVICES = [
     for server in extension(framework)["servers"]
 ]
 
-# What decides the pipeline hardly meets the other questions, so each of these is combined apart.
-APART = [
+# The questions that meet in a file or a line of it; each group is combined whole.
+GROUPS = [
+    ("python_version", "uv_version", "image"),
+    ("image", "apt_packages", "build_packages", "index_url"),
     ("ci", "builder", "repository", "depot_project"),
     ("ci", "builder", "index_url", "certificates"),
 ]
@@ -68,8 +70,10 @@ def combinations() -> Iterator[dict[str, str]]:
     axes["depot_project"] = ["", "a1b2c3d4e5"]
     axes["index_url"] = ["", "https://pypi.example.com/simple"]
     services = itertools.cycle(SERVICES)
-    others = [name for name in axes if not any(name in apart for apart in APART)]
-    for names in (others, *APART):
+    axes["apt_packages"] = ["", "libpq5"]
+    axes["build_packages"] = ["", "gcc libc6-dev"]
+    assert {name for group in GROUPS for name in group} == {*axes}
+    for names in GROUPS:
         for values in itertools.product(*(axes[name] for name in names)):
             yield next(services) | dict(zip(names, values, strict=True))
     for title in TITLES:
@@ -186,6 +190,9 @@ def test_versions_tell_one_story(rendered: Rendered) -> None:
     python = rendered.answers["python_version"]
     asked = rendered.answers["uv_version"]
     uv = PINS["uv"] if asked == "tested" else asked
+    needed = tomllib.loads(project["pyproject.toml"])["tool"]["uv"]["required-version"]
+    assert needed == f">={PINS['uv_oldest']}"
+    assert [*map(int, uv.split("."))] >= [*map(int, PINS["uv_oldest"].split("."))]
 
     assert project[".python-version"] == f"{python}\n"
     assert tomllib.loads(project["pyproject.toml"])["project"]["requires-python"] == f">={python}"
@@ -220,13 +227,25 @@ def test_pipelines_run_what_the_readme_says(copy: Copy, tmp_path: Path) -> None:
     for host in ("github", "gitlab"):
         project = texts(copy(tmp_path / host, ci=host))
         deliver = project["README.md"].partition("## Deliver")[2]
-        (block,) = re.findall(r"```sh\n(.+?)```", deliver.partition("\n## ")[0], re.DOTALL)
+        block, ask = re.findall(r"```sh\n(.+?)```", deliver.partition("\n## ")[0], re.DOTALL)
         commands = [command for line in block.splitlines() for command in line.split(" && ")]
         assert len(commands) > 5
         for command in commands:
             # The pipeline has the name of the image in a variable.
             run = command.replace(" my-service", ' "$IMAGE"')
             assert run in pipelines(project)[host], command
+        for command in ("cosign verify --certificate-oidc-issuer ", "sh scripts/verify.sh "):
+            assert command in ask
+            assert command in pipelines(project)[host]
+
+
+def test_readme_speaks_of_its_own_framework_alone(rendered: Rendered) -> None:
+    titles = {name: extension(name)["title"] for name in choices(ASKED["framework"])}
+    own = titles.pop(rendered.answers["framework"])
+    # The title is the user's.
+    _, _, readme = rendered.files["README.md"].partition("\n")
+    assert own in readme
+    assert not [title for title in titles.values() if title in readme]
 
 
 def test_every_action_and_image_is_pinned_and_left_to_the_template(rendered: Rendered) -> None:
@@ -291,6 +310,16 @@ def test_both_hosts_check_and_test_by_the_same_commands(copy: Copy, tmp_path: Pa
         assert not [line for line in differ if line and not re.search(own, line)], name
 
 
+def test_no_fork_runs_with_the_registry_and_variables_of_its_parent(
+    copy: Copy, tmp_path: Path
+) -> None:
+    """GitLab lets a member of the parent start that; GitHub's own rules keep secrets from it."""
+    pipeline = yaml.safe_load(texts(copy(tmp_path / "gitlab", ci="gitlab"))[".gitlab-ci.yml"])
+    source = "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID"
+    refused = {"if": f"{source} != null && {source} != $CI_PROJECT_ID", "when": "never"}
+    assert pipeline["workflow"]["rules"][0] == refused
+
+
 def test_every_line_of_a_pipeline_has_a_neighbourhood_of_its_own(rendered: Rendered) -> None:
     """Otherwise an update could move an edit into another job, without a conflict."""
     for text in (*pipelines(rendered.files).values(), rendered.files["compose.yaml"]):
@@ -330,8 +359,8 @@ def test_dockerfile_is_short_and_asks_only_for_what_dockerignore_lets_through(
     assert copied | bound == allowed
     # distroless says in addition what it takes from Debian.
     limit = {"slim": 80, "distroless": 125}[rendered.answers["image"]]
-    # A secret is mounted, looked at, and used.
-    limit += 5 * dockerfile.count("--mount=type=secret")
+    # A secret is mounted, looked at and used; a package is installed, and found again.
+    limit += 5 * dockerfile.count("--mount=type=secret") + 12 * dockerfile.count("apt-get install")
     assert len(dockerfile.splitlines()) < limit
 
 

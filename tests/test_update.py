@@ -66,7 +66,11 @@ TAKE_BACK = "git reset --hard && git clean --force -d"
 
 @pytest.mark.parametrize(
     ("question", "value", "kept"),
-    [("framework", "another", "fastapi"), ("package_name", "billing", "my_service")],
+    [
+        ("framework", "another", "fastapi"),
+        ("server", "granian", "uvicorn"),
+        ("package_name", "billing", "my_service"),
+    ],
 )
 def test_what_decided_the_source_cannot_change_with_an_update(
     settled: Path, question: str, value: str, kept: str

@@ -65,7 +65,9 @@ class Questions:
         """Give the value of a question's key, which may depend on the framework."""
         if not isinstance(text, str):
             return text
-        framework = answers.get("framework", self.asked["framework"]["default"])
+        plain = {n: q["default"] for n, q in self.asked.items() if "{" not in str(q["default"])}
+        answers = plain | answers
+        framework = answers["framework"]
         facts = yaml.safe_load(content(self.version, f"extensions/{framework}/extension.yml"))
         return NativeEnvironment().from_string(text).render(extension=facts, **answers)
 
