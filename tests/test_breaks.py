@@ -36,7 +36,7 @@ def close_up(tree: Path) -> None:
 
 def move_a_command(tree: Path) -> None:
     """Leave a stage's lines to another stage of the next release."""
-    replace(tree, DOCKERFILE, "FROM build AS app\n", "FROM build AS app\n\nFROM build AS wheel\n")
+    replace(tree, DOCKERFILE, "FROM build AS deps\n", "FROM build AS deps\n\nFROM deps AS wheel\n")
 
 
 def forget_a_release(tree: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tarfile
 import tomllib
@@ -355,6 +356,8 @@ def test_every_line_of_the_log_is_json(engine: Engine, image: str) -> None:
 
 def test_stop_while_it_starts_ends_with_0(engine: Engine, image: str) -> None:
     with engine.serve(image, *CLOSED) as container:
+        # Before, the kernel keeps the signal from the first process.
+        container.wait_until_it_catches(signal.SIGTERM)
         assert container.stop(seconds=10) == 0
 
 
@@ -440,7 +443,8 @@ print(json.dumps([str(path) for path in own]))
 def test_compose_brings_it_up_as_closed_as_production(
     engine: Engine, copy: Copy, tmp_path: Path
 ) -> None:
-    project = copy(tmp_path / "composed", port="18437")
+    # A name of its own, or an image that is there already would be taken for it.
+    project = copy(tmp_path / "composed", port="18437", package_name="composed")
     compose = ["docker", "compose", f"--project-directory={project}"]
     try:
         subprocess.run([*compose, "up", "--detach", "--wait"], check=True)

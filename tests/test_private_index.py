@@ -10,7 +10,6 @@ from conftest import Copy
 from engine import Engine, docker
 from package_index import PASSWORD, SECRETS, USER, Index
 from test_project import PYTHON
-from test_render import ASKED, choices
 
 pytestmark = pytest.mark.image
 
@@ -49,8 +48,9 @@ def build(project: Path, way: str, secrets: dict[str, str]) -> subprocess.Comple
     )
 
 
-@pytest.mark.parametrize("kind", choices(ASKED["image"]))
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "kind"), [*((way, "slim") for way in WAYS), ("docker build", "distroless")]
+)
 def test_a_package_of_the_index_arrives_and_no_secret_stays(
     engine: Engine, copy: Copy, index: Index, tmp_path: Path, way: str, kind: str
 ) -> None:
