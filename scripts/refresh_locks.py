@@ -37,13 +37,14 @@ def refresh(extension: Path, server: str) -> None:
     if not lock.exists():
         lock.touch()
     before = versions(lock.read_text())
+    facts = yaml.safe_load((extension / "extension.yml").read_text())
     with tempfile.TemporaryDirectory() as folder:
         answers = {
             "framework": extension.name,
             "server": server,
             "project_name": NAME,
             "package_name": NAME,
-            "python_version": OLDEST_PYTHON,
+            "python_version": facts.get("python_versions", [OLDEST_PYTHON])[0],
         }
         run_copy(str(ROOT), folder, answers, vcs_ref="HEAD", defaults=True, quiet=True)
         (Path(folder) / "uv.lock").unlink()

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,21 @@ def test_a_new_framework_needs_its_folder_and_its_line(grown: Path, tmp_path: Pa
         assert f"src/my_service/{name}" in files
     assert "A Tiny service." in files["pyproject.toml"]
     assert f"uv:{PINS['uv']}" in files["Dockerfile"]
+
+
+def test_a_new_framework_passes_what_every_framework_does(grown: Path, tmp_path: Path) -> None:
+    """The sweep over all answers, in a copy of the repository that knows it."""
+    git(tmp_path, "clone", "--quiet", "--no-tags", str(grown), "tree")
+    command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-k", "tiny"]
+    folder = f"--basetemp={tmp_path / 'inner'}"
+    run = subprocess.run(
+        [*command, folder, "tests/test_render.py"],
+        cwd=tmp_path / "tree",
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert int(re.findall(r"(\d+) passed", run.stdout)[0]) > 50
 
 
 def test_a_python_without_a_release_of_it_is_refused(grown: Path, tmp_path: Path) -> None:

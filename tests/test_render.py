@@ -75,7 +75,11 @@ def combinations() -> Iterator[dict[str, str]]:
     assert {name for group in GROUPS for name in group} == {*axes}
     for names in GROUPS:
         for values in itertools.product(*(axes[name] for name in names)):
-            yield next(services) | dict(zip(names, values, strict=True))
+            answers = next(services) | dict(zip(names, values, strict=True))
+            released = extension(answers["framework"]).get("python_versions", [])
+            if released and answers.get("python_version", released[-1]) not in released:
+                answers["python_version"] = released[-1]
+            yield answers
     for title in TITLES:
         yield {"project_name": title}
     yield {"port": "1024", "description": 'It\'s a "test" & more: [a] #1 100%, ünïcode 🚀'}
