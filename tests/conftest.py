@@ -8,11 +8,12 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from copier import run_copy
+from copier import _template, run_copy
 from engine import Engine
+from jinja2 import Environment
 from package_index import Index, package_index
 
 if TYPE_CHECKING:
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
-GIT_ENV = {
-    **os.environ,
+# Of git's settings none is the person's; and no commit looks for something to tidy up.
+GIT_SETTINGS = {
     "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "maintenance.auto",
+    "GIT_CONFIG_VALUE_0": "false",
     **{f"GIT_{role}_NAME": "Test" for role in ("AUTHOR", "COMMITTER")},
     **{f"GIT_{role}_EMAIL": "test@example.com" for role in ("AUTHOR", "COMMITTER")},
 }
+GIT_ENV = os.environ | GIT_SETTINGS
 
 Copy = Callable[..., Path]
 
@@ -102,6 +107,8 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     settings.write_text("{}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        for name, value in GIT_SETTINGS.items():
+            patch.setenv(name, value)
         # uv's own environment is the only one that the projects' commands should see.
         patch.delenv("VIRTUAL_ENV", raising=False)
         yield
@@ -113,11 +120,42 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return release(ROOT, tmp_path_factory.mktemp("template") / "clone", "v9999.0.0")
 
 
+def cloned_once(clone: Callable[[str, str], str]) -> Callable[..., str]:
+    """Give Copier's clone of a template as one that asks git once for each tag."""
+    clone = functools.cache(clone)
+
+    def copied(url: str, ref: str, location: str | None = None) -> str:
+        there = location or tempfile.mkdtemp()
+        shutil.copytree(
+            clone(url, ref), there, copy_function=os.link, symlinks=True, dirs_exist_ok=True
+        )
+        return there
+
+    return copied
+
+
+def compiled_once(compile: Callable[..., Any]) -> Callable[..., Any]:
+    """Give Jinja's compile as one that keeps the code of a template for all environments alike."""
+    kept: dict[object, Any] = {}
+
+    def compiled(environment: Environment, source: str, name: str | None = None, *rest: Any) -> Any:
+        # Copier's part of Jinja takes notes of what it parses.
+        environment.parse(source, name)
+        key = type(environment), environment.lexer, source, name
+        if key not in kept:
+            kept[key] = compile(environment, source, name, *rest)
+        return kept[key]
+
+    return compiled
+
+
 @pytest.fixture(scope="session")
 def workshop(template: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Workshop]":
     """Give projects of each release to update, in memory where there is room for them.
 
     An update writes the template five times and the project three times, which halves its time.
+    Copier clones and compiles the template each time; here that is done once for each release,
+    which halves it again.
     """
     from updates import Workshop
 
@@ -127,6 +165,8 @@ def workshop(template: Path, tmp_path_factory: pytest.TempPathFactory) -> "Itera
     with pytest.MonkeyPatch.context() as patch:
         # Copier's own clones as well.
         patch.setattr(tempfile, "tempdir", str(folder))
+        patch.setattr(_template, "clone", cloned_once(vars(_template)["clone"]))
+        patch.setattr(Environment, "compile", compiled_once(Environment.compile))
         git(template, "clone", "--quiet", str(template), str(folder / "template"))
         yield Workshop(folder, folder / "template")
     shutil.rmtree(folder)

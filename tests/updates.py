@@ -1,5 +1,6 @@
 """Projects of every release and future, and what an update must make of them."""
 
+import functools
 import re
 import shutil
 from collections.abc import Iterator
@@ -21,11 +22,13 @@ NOW = "v9999.0.0"
 Answers = dict[str, str]
 
 
+@functools.cache
 def config(version: str) -> dict[str, Any]:
     """Give copier.yml as a release has it, or the working tree."""
     return dict(yaml.safe_load(content(version, "copier.yml")))
 
 
+@functools.cache
 def content(version: str, path: str) -> str:
     """Give a file of the template as a release has it, or the working tree."""
     if version == NOW:
@@ -229,8 +232,7 @@ class Workshop:
 
         A fresh project of the same answers says nothing of a version that was kept with them.
         """
-        questions = yaml.safe_load(git(self.template, "show", f"{version}:copier.yml"))
-        pins = questions["pins"]["default"]
+        pins = pins_of(self.template, version)
         dockerfile = project["Dockerfile"].decode()
         uv = answers.get("uv_version", pins["uv"])
         assert re.findall(r"astral-sh/uv:(\S+)", dockerfile) == [uv]
@@ -239,6 +241,13 @@ class Workshop:
             if name.startswith(".github/workflows/"):
                 for action, made_of in re.findall(r"uses: (.+?)@(.+)", text.decode()):
                     assert made_of == pins["actions"][action]
+
+
+@functools.cache
+def pins_of(template: Path, version: str) -> dict[str, Any]:
+    """Give the versions that a release pins."""
+    questions = yaml.safe_load(git(template, "show", f"{version}:copier.yml"))
+    return dict(questions["pins"]["default"])
 
 
 def stored(project: Path) -> Answers:
