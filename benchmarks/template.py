@@ -44,6 +44,8 @@ def next_release(template: Path) -> str:
     questions.write_text(text[: found.start(1)] + pin + text[found.end(2) :])
     commit(template, NEXT)
     git(template, "tag", NEXT)
+    # As a host serves it, in one file.
+    git(template, "gc", "--quiet", "--prune=now")
     return pin
 
 

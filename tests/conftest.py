@@ -72,7 +72,7 @@ def release(tree: Path, directory: Path, version: str) -> Path:
 
     Copier takes the last tag of a local template, not the working tree; this makes them the same.
     """
-    git(tree, "clone", "--quiet", "--no-hardlinks", str(tree), str(directory))
+    git(tree, "clone", "--quiet", "--no-local", str(tree), str(directory))
     git(directory, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
     listed = git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listed.split("\0")):
