@@ -264,10 +264,10 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
         "CI_REGISTRY_IMAGE": f"{host.registry.address}/{host.image(project)}",
         "CI_REGISTRY_USER": "runner",
         "CI_REGISTRY_PASSWORD": "none",
-        "CI_PIPELINE_SOURCE": event if event == "push" else "merge_request_event",
+        "CI_PIPELINE_SOURCE": {"pull_request": "merge_request_event"}.get(event, event),
         **host.settings,
     }
-    if event != "push":
+    if event == "pull_request":
         variables |= {"CI_PROJECT_ID": "1", "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "1"}
     command = [str(npm / "gitlab-ci-local"), "--force-shell-executor", f"--home={host.folder}"]
     for name, value in variables.items():
@@ -277,7 +277,7 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
 
     log = done.stdout + done.stderr
-    results = re.findall(r"^ (PASS|FAIL)  ([a-z]+)", log, re.MULTILINE)
+    results = re.findall(r"^ (PASS|FAIL)  ([a-z-]+)", log, re.MULTILINE)
     jobs = {job: result == "PASS" for result, job in results}
     assert (done.returncode == 0) == all(jobs.values()), log
     failed = next((job for job, passed in jobs.items() if not passed), None)

@@ -124,6 +124,16 @@ def test_a_proposed_change_is_tested_and_pushes_nothing(host: Host, project: Pro
     assert host.image(proposed) not in host.registry.images()
 
 
+@pytest.mark.parametrize("host", ["gitlab"], indirect=True)
+def test_a_schedule_that_updates_the_template_does_nothing_else(
+    host: Host, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduled = project("scheduled")
+    monkeypatch.setattr(host, "settings", {"TEMPLATE_UPDATE_TOKEN": "secret"})
+    run = host.run(host, scheduled, "schedule")
+    assert run.jobs == {"template-update": True}, run.log
+
+
 def test_a_setting_that_nobody_made_stops_the_pipeline_with_its_name(
     host: Host, project: Project, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import GIT_ENV, Copy, commit, git
 from copier import run_copy
-from edits import EDITS
+from edits import EDITS, loaded
 from futures import FUTURES
 from updates import NOW, config, files
 
@@ -23,65 +23,90 @@ BRANCH = f"template-update/{NEXT}"
 
 @dataclass
 class Repository:
-    """A project, the remote that it is pushed to, and what gh was asked."""
+    """A project on a host, the remote that it is pushed to, and what the host was asked."""
 
+    host: str
     project: Path
     remote: Path
     programs: Path
 
     @property
     def asked(self) -> list[str]:
-        """The lines with which gh was called, one argument a line."""
+        """The arguments of gh on GitHub, the options of a push on GitLab, each on a line."""
         log = self.programs / "asked"
         return log.read_text().splitlines() if log.exists() else []
 
+    @property
+    def title(self) -> str:
+        """The title of the pull or merge request that was asked for."""
+        if self.host == "github":
+            return self.asked[self.asked.index("--title") + 1]
+        assert self.asked[0] == "merge_request.create"
+        return self.asked[1].removeprefix("merge_request.title=")
+
+    @property
+    def script(self) -> list[str]:
+        """What the host runs, and the shell that it gives it to."""
+        if self.host == "github":
+            workflow = loaded(self.project, ".github/workflows/template-update.yml")
+            steps = workflow["jobs"]["update"]["steps"]
+            (script,) = [step["run"] for step in steps if "run" in step]
+            return ["bash", "-e", "-c", script]
+        (script,) = loaded(self.project, ".gitlab-ci.yml")["template-update"]["script"]
+        return ["sh", "-e", "-c", script]
+
     def propose(self, token: str = "secret") -> subprocess.CompletedProcess[str]:
-        """Check out the main branch anew and run the commands of the workflow's steps in it."""
+        """Check out the main branch anew and run the host's script in it."""
         checkout = self.project.with_name("checkout")
         shutil.rmtree(checkout, ignore_errors=True)
         git(self.remote, "clone", "--quiet", str(self.remote), str(checkout))
-        workflow = yaml.safe_load((checkout / ".github/workflows/template-update.yml").read_text())
-        (script,) = [step["run"] for step in workflow["jobs"]["update"]["steps"] if "run" in step]
         environment = {
             **{n: value for n, value in GIT_ENV.items() if not n.startswith("GIT_AUTHOR")},
             "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
             "GH_TOKEN": token,
+            "TEMPLATE_UPDATE_TOKEN": token,
+            "CI_SERVER_URL": f"file://{self.remote.parent}",
+            "CI_PROJECT_PATH": self.remote.stem,
+            "GITLAB_USER_NAME": "Ada",
+            "GITLAB_USER_EMAIL": "ada@example.com",
         }
-        # As GitHub runs it.
         return subprocess.run(
-            ["bash", "-e", "-c", script],
-            cwd=checkout,
-            env=environment,
-            capture_output=True,
-            text=True,
+            self.script, cwd=checkout, env=environment, capture_output=True, text=True
         )
 
 
-@pytest.fixture
-def repository(template: Path, tmp_path: Path) -> Repository:
+@pytest.fixture(params=["github", "gitlab"])
+def repository(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Repository:
     """Give a repository of a project whose template has a newer release, which has another user."""
     newer = tmp_path / "template"
     git(template, "clone", "--quiet", str(template), str(newer))
     project = tmp_path / "project"
-    run_copy(str(newer), project, vcs_ref=NOW, defaults=True, quiet=True)
+    answers = {"ci": request.param}
+    run_copy(str(newer), project, answers, vcs_ref=NOW, defaults=True, quiet=True)
     FUTURES["user"](newer)
     FUTURES["file"](newer)
     commit(newer)
     git(newer, "tag", NEXT)
 
+    remote = tmp_path / "remote.git"
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", str(remote))
+    git(remote, "config", "receive.advertisePushOptions", "true")
     programs = tmp_path / "programs"
     programs.mkdir()
     pin = config(NOW)["pins"]["default"]["copier"]
-    for name, script in {
-        "uvx": f'[ "$1" = copier@{pin} ] && shift && exec {sys.executable} -m copier "$@"',
-        "gh": f"printf '%s\\n' \"$@\" >>{programs}/asked",
+    options = "$(env | sed -n 's/^GIT_PUSH_OPTION_[0-9]=//p' | sort)"
+    for program, script in {
+        programs
+        / "uvx": f'[ "$1" = copier@{pin} ] && shift && exec {sys.executable} -m copier "$@"',
+        programs / "gh": f"printf '%s\\n' \"$@\" >>{programs}/asked",
+        remote
+        / "hooks"
+        / "pre-receive": f'[ -z "{options}" ] || echo "{options}" >>{programs}/asked',
     }.items():
-        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
-        (programs / name).chmod(0o755)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
 
-    remote = tmp_path / "remote"
-    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", str(remote))
-    found = Repository(project, remote, programs)
+    found = Repository(request.param, project, remote, programs)
     push(found)
     return found
 
@@ -92,17 +117,15 @@ def push(repository: Repository) -> None:
     git(repository.project, "push", "--quiet", str(repository.remote), "main")
 
 
-def test_a_newer_release_becomes_a_pull_request(repository: Repository) -> None:
+def test_a_newer_release_is_proposed(repository: Repository) -> None:
     run = repository.propose()
 
     assert run.returncode == 0, run.stderr
-    assert repository.asked[:2] == ["auth", "setup-git"]
-    assert f"--head\n{BRANCH}\n--title\nUpdate the template to {NEXT}\n" in "\n".join(
-        repository.asked
-    )
+    assert repository.title == f"Update the template to {NEXT}"
     changed = git(repository.remote, "diff", "--name-only", "main", BRANCH).split()
     assert changed == [".copier-answers.yml", ".hadolint.yaml", "Dockerfile"]
-    assert git(repository.remote, "log", "-1", "--format=%an", BRANCH) == "github-actions[bot]\n"
+    author = {"github": "github-actions[bot]", "gitlab": "Ada"}[repository.host]
+    assert git(repository.remote, "log", "-1", "--format=%an", BRANCH) == f"{author}\n"
 
 
 def test_conflicts_are_in_the_title(repository: Repository) -> None:
@@ -111,27 +134,18 @@ def test_conflicts_are_in_the_title(repository: Repository) -> None:
     run = repository.propose()
 
     assert run.returncode == 0, run.stderr
-    assert f"Update the template to {NEXT}, with conflicts in Dockerfile" in repository.asked
+    assert repository.title == f"Update the template to {NEXT}, with conflicts in Dockerfile"
     assert "<<<<<<<" in git(repository.remote, "show", f"{BRANCH}:Dockerfile")
 
 
 def test_a_second_run_leaves_the_branch_to_people(repository: Repository) -> None:
     repository.propose()
-    before = git(repository.remote, "rev-parse", BRANCH), repository.asked.count("pr")
+    before = git(repository.remote, "rev-parse", BRANCH), repository.title
     run = repository.propose()
 
     assert run.returncode == 0, run.stderr
-    assert (git(repository.remote, "rev-parse", BRANCH), repository.asked.count("pr")) == before
-
-
-def test_without_the_secret_it_only_says_that_there_is_a_release(repository: Repository) -> None:
-    run = repository.propose(token="")
-
-    assert run.returncode == 0, run.stderr
-    assert "::warning::" in run.stdout
-    assert "TEMPLATE_UPDATE_TOKEN" in run.stdout
-    assert not repository.asked
-    assert git(repository.remote, "branch", "--list").split() == ["*", "main"]
+    assert (git(repository.remote, "rev-parse", BRANCH), repository.title) == before
+    assert len([line for line in repository.asked if "Update the template" in line]) == 1
 
 
 def test_the_newest_release_has_nothing_to_propose(repository: Repository) -> None:
@@ -143,6 +157,41 @@ def test_the_newest_release_has_nothing_to_propose(repository: Repository) -> No
     assert run.returncode == 0, run.stderr
     assert "::warning::" not in run.stdout
     assert repository.asked == before
+
+
+@pytest.mark.parametrize("repository", ["github"], indirect=True)
+def test_without_the_secret_it_only_says_that_there_is_a_release(repository: Repository) -> None:
+    run = repository.propose(token="")
+
+    assert run.returncode == 0, run.stderr
+    assert "::warning::" in run.stdout
+    assert "TEMPLATE_UPDATE_TOKEN" in run.stdout
+    assert not repository.asked
+    assert git(repository.remote, "branch", "--list").split() == ["*", "main"]
+
+
+@pytest.mark.parametrize("repository", ["github"], indirect=True)
+def test_gh_logs_git_in(repository: Repository) -> None:
+    repository.propose()
+    assert repository.asked[:2] == ["auth", "setup-git"]
+    assert repository.asked[repository.asked.index("--head") + 1] == BRANCH
+
+
+@pytest.mark.parametrize("repository", ["gitlab"], indirect=True)
+def test_gitlab_is_shown_the_token_of_the_schedule(repository: Repository) -> None:
+    repository.propose()
+    checkout = repository.project.with_name("checkout")
+    filled = subprocess.run(
+        ["git", "credential", "fill"],
+        cwd=checkout,
+        env=GIT_ENV | {"TEMPLATE_UPDATE_TOKEN": "secret", "GIT_TERMINAL_PROMPT": "0"},
+        input="protocol=https\nhost=gitlab.example.com\n\n",
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert "\npassword=secret\n" in filled
+    assert "secret" not in (checkout / ".git" / "config").read_text()
 
 
 def test_a_template_that_cannot_be_reached_fails_the_run(repository: Repository) -> None:
