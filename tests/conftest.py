@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
@@ -84,6 +85,14 @@ def release(tree: Path, directory: Path, version: str) -> Path:
     for name, made_of in releases().items():
         git(directory, "tag", "--force", name, made_of)
     return directory
+
+
+def run_tests(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a copy of this repository, in one process that leaves nothing there."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["-n0", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
+        command = [sys.executable, "-m", "pytest", *options, *arguments]
+        return subprocess.run(command, cwd=tree, capture_output=True, text=True)
 
 
 @functools.cache

@@ -1,13 +1,11 @@
 """Each of these spoils the template, and the test that is named beside it says so."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, git, release
+from conftest import ROOT, git, release, run_tests
 from edits import append, change
 from futures import CI, DOCKERFILE, put, replace
 from updates import NOW
@@ -90,9 +88,7 @@ def test_a_break_fails_the_test_that_guards_it(tmp_path: Path, name: str) -> Non
     git(tree, "tag", "--delete", NOW)
     spoil(tree)
 
-    folder = f"--basetemp={tmp_path / 'inner'}"
-    command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", folder]
-    run = subprocess.run([*command, f"tests/{guard}"], cwd=tree, capture_output=True, text=True)
-    shutil.rmtree(tmp_path)
+    run = run_tests(tree, f"tests/{guard}")
+    shutil.rmtree(tree)
     assert run.returncode == 1, run.stdout + run.stderr
     assert f"FAILED tests/{guard}" in run.stdout

@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ SERVICES = [
     ("flask", "gunicorn", "slim", "3.15"),
 ]
 SLIM = [service for service in SERVICES if service[2:] == ("slim", PYTHON)]
+# One for each way to serve: a server, and what it calls.
+ONE_A_SERVER = [*{(s[1], s[0] in ("flask", "django")): s for s in reversed(SLIM)}.values()]
 
 # What the middleware logs as the path, and what tells the scheme in the same place.
 SCHEMES = {
@@ -265,6 +268,18 @@ def test_stop_under_load_loses_nothing(service: Service, workers: int, signals: 
         assert set(results) <= answered, results
         assert results["held, HTTP/1.1 200 OK"] == 200, results
         assert results["HTTP/1.1 200 OK"] >= 50, results
+
+
+@pytest.mark.parametrize("service", ONE_A_SERVER, indirect=True, ids="-".join)
+def test_stop_does_not_wait_for_a_client_for_ever(service: Service) -> None:
+    """One whose body never comes is given up before the 30 seconds that a platform waits."""
+    with service.engine.serve(service.image, *CLOSED) as container:
+        container.wait_until_healthy()
+        head = f"POST {service.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+        with socket.create_connection(container.address, timeout=30) as client:
+            client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+            assert container.stop(seconds=29) == 0, container.logs()
 
 
 @pytest.mark.parametrize("seconds", [0, 0.3])

@@ -2,13 +2,11 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, commit, git, release
+from conftest import ROOT, commit, git, release, run_tests
 from copier import run_copy
 from test_render import ASKED, PINS, choices, extension, template_files, texts
 
@@ -89,14 +87,7 @@ def test_a_new_framework_needs_its_folder_and_its_line(grown: Path, tmp_path: Pa
 def test_a_new_framework_passes_what_every_framework_does(grown: Path, tmp_path: Path) -> None:
     """The sweep over all answers, in a copy of the repository that knows it."""
     git(tmp_path, "clone", "--quiet", "--no-tags", str(grown), "tree")
-    command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-k", "tiny"]
-    folder = f"--basetemp={tmp_path / 'inner'}"
-    run = subprocess.run(
-        [*command, folder, "tests/test_render.py"],
-        cwd=tmp_path / "tree",
-        capture_output=True,
-        text=True,
-    )
+    run = run_tests(tmp_path / "tree", "-k", "tiny", "tests/test_render.py")
     assert run.returncode == 0, run.stdout + run.stderr
     assert int(re.findall(r"(\d+) passed", run.stdout)[0]) > 50
 
