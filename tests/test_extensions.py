@@ -25,7 +25,12 @@ def test_every_file_of_the_extensions_is_used() -> None:
             used.add(f"{framework}/{server}.lock")
             sources = [*facts["src"].values(), *facts["tests"].values()]
             used.update(f"{source.replace('{server}', server)}.jinja" for source in sources)
+    readme = (ROOT / "template" / "README.md.jinja").read_text()
+    parts = re.findall(r"'extensions/(shared/README/)' ~ (\w+) ~ '(/\w+\.md\.jinja)'", readme)
+    # Some answers have nothing to say there.
+    said = {f"{at}{value}{name}" for at, asked, name in parts for value in choices(ASKED[asked])}
     folder = ROOT / "extensions"
+    used |= {part for part in said if (folder / part).exists()} | {"shared/README/deliver.md.jinja"}
     files = {p.relative_to(folder).as_posix() for p in template_files() if folder in p.parents}
     assert files == used
 
