@@ -1,9 +1,12 @@
 """The scheduled workflow proposes a release: its own steps, on repositories of this machine."""
 
+import base64
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +58,7 @@ class Repository:
         (script,) = loaded(self.project, ".gitlab-ci.yml")["template-update"]["script"]
         return ["sh", "-e", "-c", script]
 
-    def propose(self, token: str = "secret") -> subprocess.CompletedProcess[str]:
+    def propose(self, token: str = "secret", **given: str) -> subprocess.CompletedProcess[str]:
         """Check out the main branch anew and run the host's script in it."""
         checkout = self.project.with_name("checkout")
         shutil.rmtree(checkout, ignore_errors=True)
@@ -69,6 +72,7 @@ class Repository:
             "CI_PROJECT_PATH": self.remote.stem,
             "GITLAB_USER_NAME": "Ada",
             "GITLAB_USER_EMAIL": "ada@example.com",
+            **given,
         }
         return subprocess.run(
             self.script, cwd=checkout, env=environment, capture_output=True, text=True
@@ -177,21 +181,33 @@ def test_gh_logs_git_in(repository: Repository) -> None:
     assert repository.asked[repository.asked.index("--head") + 1] == BRANCH
 
 
+class Asking(http.server.BaseHTTPRequestHandler):
+    """A host that asks who it is, keeps the answer and refuses."""
+
+    def do_GET(self) -> None:
+        given = self.headers["Authorization"]
+        self.server.given.append(given)  # type: ignore[attr-defined]
+        self.send_response(403 if given else 401)
+        self.send_header("WWW-Authenticate", 'Basic realm="GitLab"')
+        self.end_headers()
+
+
 @pytest.mark.parametrize("repository", ["gitlab"], indirect=True)
-def test_gitlab_is_shown_the_token_of_the_schedule(repository: Repository) -> None:
-    repository.propose()
-    checkout = repository.project.with_name("checkout")
-    filled = subprocess.run(
-        ["git", "credential", "fill"],
-        cwd=checkout,
-        env=GIT_ENV | {"TEMPLATE_UPDATE_TOKEN": "secret", "GIT_TERMINAL_PROMPT": "0"},
-        input="protocol=https\nhost=gitlab.example.com\n\n",
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert "\npassword=secret\n" in filled
-    assert "secret" not in (checkout / ".git" / "config").read_text()
+def test_gitlab_is_shown_the_token_of_the_schedule(repository: Repository, tmp_path: Path) -> None:
+    """And not what the runner has for the job; a host that refuses it fails the job."""
+    runner = tmp_path / "runner"
+    helper = "!printf 'username=gitlab-ci-token\\npassword=job\\n'; :"
+    git(tmp_path, "config", "--file", str(runner), "credential.helper", helper)
+    with http.server.HTTPServer(("127.0.0.1", 0), Asking) as host:
+        given = host.given = []  # type: ignore[attr-defined]
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{host.server_port}"
+        run = repository.propose(CI_SERVER_URL=url, GIT_CONFIG_GLOBAL=str(runner))
+        host.shutdown()
+    login = base64.b64encode(b"template-update:secret").decode()
+    assert set(given) == {None, f"Basic {login}"}
+    assert run.returncode != 0
+    assert not repository.asked
 
 
 def test_a_template_that_cannot_be_reached_fails_the_run(repository: Repository) -> None:
