@@ -123,12 +123,6 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a clone in which the working tree, committed or not, is the newest release."""
-    return release(ROOT, tmp_path_factory.mktemp("template") / "clone", "v9999.0.0")
-
-
 def cloned_once(clone: Callable[[str, str], str]) -> Callable[..., str]:
     """Give Copier's clone of a template as one that asks git once for each tag."""
     clone = functools.cache(clone)
@@ -158,27 +152,38 @@ def compiled_once(compile: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-@pytest.fixture(scope="session")
-def workshop(template: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Workshop]":
-    """Give projects of each release to update, in memory where there is room for them.
+@pytest.fixture(scope="session", autouse=True)
+def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have Copier clone and compile the template once, in memory where there is room for that.
 
-    An update writes the template five times and the project three times, which halves its time.
-    Copier clones and compiles the template each time; here that is done once for each release,
-    which halves it again.
+    An update clones and compiles the template five times, and writes the project three times;
+    without all that it takes a quarter of its time.
     """
-    from updates import Workshop
-
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
-    folder = Path(tempfile.mkdtemp(dir=memory)) if roomy else tmp_path_factory.mktemp("workshop")
+    folder = Path(tempfile.mkdtemp(dir=memory)) if roomy else tmp_path_factory.mktemp("quick")
     with pytest.MonkeyPatch.context() as patch:
-        # Copier's own clones as well.
         patch.setattr(tempfile, "tempdir", str(folder))
         patch.setattr(_template, "clone", cloned_once(vars(_template)["clone"]))
         patch.setattr(Environment, "compile", compiled_once(Environment.compile))
-        git(template, "clone", "--quiet", str(template), str(folder / "template"))
-        yield Workshop(folder, folder / "template")
+        yield
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a clone in which the working tree, committed or not, is the newest release."""
+    return release(ROOT, tmp_path_factory.mktemp("template") / "clone", "v9999.0.0")
+
+
+@pytest.fixture(scope="session")
+def workshop(template: Path) -> "Iterator[Workshop]":
+    """Give projects of each release to update."""
+    from updates import Workshop
+
+    with tempfile.TemporaryDirectory() as folder:
+        git(template, "clone", "--quiet", str(template), f"{folder}/template")
+        yield Workshop(Path(folder), Path(folder) / "template")
 
 
 @pytest.fixture(scope="session")
