@@ -18,7 +18,7 @@ from edits import EDITS, loaded
 from futures import FUTURES
 from updates import NOW, config, files
 
-pytestmark = pytest.mark.render
+pytestmark = pytest.mark.update
 
 NEXT = "v9999.1.0"
 BRANCH = f"template-update/{NEXT}"
