@@ -87,7 +87,6 @@ class Service:
         self.base = f"python:{python}-slim-{PINS['suite']}"
         self.folder = f"/app/.venv/lib/python{python}/site-packages/my_service"
         self.sources = project / "src" / "my_service"
-        self.distroless = project.name.endswith("-distroless")
         self.image = engine.build(project, f"{project.parent.name}-{project.name}")
 
     def ask(self, container: Container, **headers: str) -> tuple[int, dict[str, str], Any]:
@@ -250,12 +249,8 @@ def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: i
         assert "no app" in container.logs()
 
 
-def test_stop_under_load_loses_nothing(service: Service) -> None:
-    """Hundreds of requests in flight and arriving; once, or twice, SIGTERM.
-
-    Each server meets both, one in either image, which differ in nothing that stops.
-    """
-    workers, signals = (2, 1) if service.distroless else (1, 2)
+def stop_under_load(service: Service, workers: int, signals: int) -> None:
+    """Stop a service with hundreds of requests in flight and arriving; none may be lost."""
     options = [*CLOSED, f"--env=WEB_CONCURRENCY={workers}"]
     with service.engine.serve(service.image, *options) as container:
         container.wait_until_healthy()
@@ -279,6 +274,15 @@ def test_stop_under_load_loses_nothing(service: Service) -> None:
         assert set(results) <= answered, results
         assert results["held, HTTP/1.1 200 OK"] == 200, results
         assert results["HTTP/1.1 200 OK"] >= 50, results
+
+
+def test_two_signals_under_load_lose_nothing(service: Service) -> None:
+    stop_under_load(service, workers=1, signals=2)
+
+
+@pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
+def test_one_signal_to_two_processes_loses_nothing(service: Service) -> None:
+    stop_under_load(service, workers=2, signals=1)
 
 
 def stopped_with_a_client(service: Service) -> int:

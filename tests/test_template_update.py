@@ -1,4 +1,4 @@
-"""The scheduled workflow proposes a release: its own steps, on repositories of this machine."""
+"""A schedule on either host proposes a release: its own script, on repositories of this machine."""
 
 import base64
 import http.server
@@ -98,14 +98,12 @@ def repository(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -
     programs = tmp_path / "programs"
     programs.mkdir()
     pin = config(NOW)["pins"]["default"]["copier"]
+    uvx, gh, hook = programs / "uvx", programs / "gh", remote / "hooks" / "pre-receive"
     options = "$(env | sed -n 's/^GIT_PUSH_OPTION_[0-9]=//p' | sort)"
     for program, script in {
-        programs
-        / "uvx": f'[ "$1" = copier@{pin} ] && shift && exec {sys.executable} -m copier "$@"',
-        programs / "gh": f"printf '%s\\n' \"$@\" >>{programs}/asked",
-        remote
-        / "hooks"
-        / "pre-receive": f'[ -z "{options}" ] || echo "{options}" >>{programs}/asked',
+        uvx: f'[ "$1" = copier@{pin} ] && shift && exec {sys.executable} -m copier "$@"',
+        gh: f"printf '%s\\n' \"$@\" >>{programs}/asked",
+        hook: f'[ -z "{options}" ] || echo "{options}" >>{programs}/asked',
     }.items():
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
