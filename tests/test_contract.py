@@ -28,7 +28,7 @@ PYTHON = ASKED["python_version"]["default"]
 ORDER = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
 # What is sent where, when the resource is no route of its own.
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
-TOOL = {"name": "create_quote", "arguments": ORDER}
+TOOL = {"name": "create_quote", "arguments": {"order": ORDER}}
 RESOURCES: dict[str, tuple[str, Any]] = {"mcp": ("/mcp", CALL | {"params": TOOL})}
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
@@ -52,7 +52,7 @@ ONE_A_SERVER = [*{(s[1], s[0] in ("flask", "django")): s for s in reversed(SLIM)
 # What the middleware logs as the path, and what tells the scheme in the same place.
 SCHEMES = {
     '"path": scope["path"]': '"path": scope["scheme"]',
-    '"path": environ["PATH_INFO"]': '"path": environ["wsgi.url_scheme"]',
+    '"path": path': '"path": environ["wsgi.url_scheme"]',
 }
 
 LOCKS = """
@@ -191,6 +191,28 @@ def test_body_that_is_no_text_is_refused_as_json(service: Service, running: Cont
     assert "Traceback" not in json.dumps(answer)
 
 
+def test_path_is_logged_as_the_text_that_it_is(running: Container) -> None:
+    running.request("GET", "/caf%C3%A9")
+    running.wait_for_log("/caf")
+    assert "/café" in {record.get("path") for record in records(running)}
+
+
+def test_client_that_hangs_up_is_no_error_of_the_service(
+    service: Service, running: Container
+) -> None:
+    """In the middle of what it sends."""
+    head = f"POST {service.path} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: gone\r\n"
+    with socket.create_connection(running.address, timeout=10) as client:
+        client.sendall(
+            f"{head}Content-Type: application/json\r\nContent-Length: 90\r\n\r\n{{".encode()
+        )
+        # Its first part is with the service before the end comes.
+        time.sleep(0.3)
+    running.wait_for_log("gone")
+    caused = [record for record in records(running) if record.get("request_id") == "gone"]
+    assert not [record for record in caused if record["level"] == "ERROR"]
+
+
 @pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
 @pytest.mark.parametrize(
     ("options", "scheme"),
@@ -283,6 +305,21 @@ def test_two_signals_under_load_lose_nothing(service: Service) -> None:
 @pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
 def test_one_signal_to_two_processes_loses_nothing(service: Service) -> None:
     stop_under_load(service, workers=2, signals=1)
+
+
+def logged_as_errors(service: Service) -> str:
+    """Start and stop a service that logs errors alone; give what it has logged."""
+    with service.engine.serve(service.image, *CLOSED, "--env=LOG_LEVEL=ERROR") as container:
+        container.wait_until_healthy()
+        assert service.ask(container)[0] == 200
+        assert container.stop(seconds=10) == 0
+        return container.logs()
+
+
+def test_level_of_the_log_is_the_servers_too(engine: Engine, copy: Copy, tmp_path: Path) -> None:
+    services = [made(engine, copy, tmp_path, *service) for service in ONE_A_SERVER]
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(logged_as_errors, services)) == [""] * len(services)
 
 
 def stopped_with_a_client(service: Service) -> int:
