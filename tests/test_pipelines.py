@@ -117,8 +117,24 @@ def test_a_push_delivers_what_it_tested(
     docker("image", "rm", "--force", name)
 
 
+ENDS_WITH_1 = "import signal, sys; signal.signal(15, lambda *_: sys.exit(1)); signal.pause()"
+
+
+def add_a_database(project: Path) -> None:
+    """Something beside the service that it waits for, and whose exit code is another."""
+    compose = project / "compose.yaml"
+    head = "    # README.md lists the settings.\n"
+    assert head in compose.read_text()
+    waits = compose.read_text().replace(head, f"    depends_on: [db]\n\n{head}")
+    (image,) = re.findall("^FROM (python:.+) AS python", (project / "Dockerfile").read_text(), re.M)
+    beside = f"  db:\n    image: {image}\n    command: [python, -c, {json.dumps(ENDS_WITH_1)}]\n"
+    compose.write_text(f"{waits}\n{beside}")
+
+
 def test_a_proposed_change_is_tested_and_pushes_nothing(host: Host, project: Project) -> None:
     proposed = project("proposed")
+    add_a_database(proposed)
+    commit(proposed)
     run = host.run(host, proposed, "pull_request")
     assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
     assert host.image(proposed) not in host.registry.images()

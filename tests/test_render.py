@@ -4,7 +4,9 @@ import ast
 import dataclasses
 import itertools
 import json
+import os
 import re
+import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -308,10 +310,53 @@ def test_both_hosts_check_and_test_by_the_same_commands(copy: Copy, tmp_path: Pa
     github = jobs(texts(copy(tmp_path / "github", ci="github")))
     gitlab = jobs(texts(copy(tmp_path / "gitlab", ci="gitlab")))
     # Only what takes a host's values in, or hands them on, is its own.
-    own = r"^(echo|digest=|for |done|if |fi|apk|\. )|tag=|--tag|^docker compose logs$"
+    own = r"^(echo|digest=|for |done|if |fi|apk|\. )|tag=|tags\+?=|--tag|^docker compose logs$"
     for name in github:
         differ = commands(github[name]) ^ commands(gitlab[name])
         assert not [line for line in differ if line and not re.search(own, line)], name
+
+
+@pytest.mark.parametrize("host", ["github", "gitlab"])
+@pytest.mark.parametrize(
+    ("ref", "tag", "names"),
+    [
+        ("main", False, ["main", "sha-c0ffee"]),
+        ("fix/one+two", False, ["fix-one-two", "sha-c0ffee"]),
+        ("v1.2.0+3", True, ["v1.2.0-3"]),
+    ],
+)
+def test_names_of_a_release(
+    copy: Copy, tmp_path: Path, host: str, ref: str, tag: bool, names: list[str]
+) -> None:
+    """As a registry can take them; that of the commit is the branch's, which a tag builds anew."""
+    release = jobs(texts(copy(tmp_path / "project", ci=host)))["release"]
+    lines = release.get("script") or [step.get("run", "") for step in release["steps"]]
+    stub = 'docker() { echo "$@"; }\n'
+    environment = {
+        "PATH": os.environ["PATH"],
+        **{"IMAGE": "acme/orders", "DIGEST": "sha256:0"},
+        **{"GITHUB_REF_NAME": ref, "GITHUB_SHA": "c0ffee", "GITHUB_REF_TYPE": "branch"},
+        **{"CI_COMMIT_REF_NAME": ref, "CI_COMMIT_SHA": "c0ffee"},
+        **({"GITHUB_REF_TYPE": "tag", "CI_COMMIT_TAG": ref} if tag else {}),
+    }
+    shell = {"github": "bash", "gitlab": "sh"}[host]
+    command = [shell, "-e", "-c", stub + "\n".join(lines)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert re.findall(r"--tag acme/orders:(\S+) acme/orders@sha256:0$", run.stdout, re.M) == names
+
+
+def test_every_stage_that_asks_debian_is_built_anew_in_a_pipeline(rendered: Rendered) -> None:
+    """Or the layers of the first build, from a cache, are not those of the second."""
+    stages = re.split(r"^FROM \S+ AS ", rendered.files["Dockerfile"], flags=re.MULTILINE)
+    asking = {stage.split()[0] for stage in stages if "apt-get install" in stage}
+    anew = re.findall(r"no-cache-filter = .+: (\[.+\])", rendered.files["docker-bake.hcl"])
+    assert asking == {stage for stages in anew for stage in json.loads(stages)}
+
+
+def test_engine_of_gitlabs_jobs_keeps_what_the_registry_gets(copy: Copy, tmp_path: Path) -> None:
+    """With the driver that GitLab.com's runners ask for, no cache and no attestation is pushed."""
+    pipeline = yaml.safe_load(texts(copy(tmp_path / "gitlab", ci="gitlab"))[".gitlab-ci.yml"])
+    assert pipeline[".docker"]["variables"]["DOCKER_DRIVER"] == "overlayfs"
 
 
 def test_no_fork_runs_with_the_registry_and_variables_of_its_parent(
