@@ -37,17 +37,18 @@ Copy = Callable[..., Path]
 
 
 # Fixtures of a module that take long to make: projects, their images.
-SHARED = {"rendered", "project", "image", "service", "distroless"}
+PARAMETERS = {"rendered", "project", "image", "service"}
+ONCE = {"distroless", "validator"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have one process run all tests of a shared fixture, so that it is made once."""
     for item in items:
-        if isinstance(item, pytest.Function) and (shared := SHARED & {*item.fixturenames}):
+        if isinstance(item, pytest.Function):
             indices = item.callspec.indices if hasattr(item, "callspec") else {}
-            made = [f"{name}{indices[name]}" for name in sorted(shared) if name in indices]
-            if made or "distroless" in shared:
+            made = [f"{name}{indices[name]}" for name in sorted(PARAMETERS) if name in indices]
+            if made or ONCE & {*item.fixturenames}:
                 group = " ".join([item.module.__name__, *made])
                 item.add_marker(pytest.mark.xdist_group(group))
 

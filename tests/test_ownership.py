@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, Copy
 from edits import EDITS, change
 from test_render import ASKED, choices
@@ -25,11 +26,16 @@ def rows(text: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.fixture(scope="module", params=choices(ASKED["ci"]))
+DEPOT = {"ci": "github", "builder": "depot", "depot_project": "a1b2c3d4e5"}
+
+
+@pytest.fixture(
+    scope="module", params=[*({"ci": ci} for ci in choices(ASKED["ci"])), DEPOT], ids=str
+)
 def project(
     request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    return copy(tmp_path_factory.mktemp("owned") / "project", ci=request.param)
+    return copy(tmp_path_factory.mktemp("owned") / "project", **request.param)
 
 
 @pytest.mark.render
@@ -67,9 +73,38 @@ def test_renovate_is_told_the_same(project: Path) -> None:
     assert images | actions | others <= disabled.keys()
     # The digest behind the tag, and what makes the tag precise, stay with Renovate.
     assert disabled["python"] == ["major", "minor", "patch"]
+    (frontend,) = re.findall(r"^# syntax=(\S+):1$", texts["Dockerfile"], re.M)
+    assert frontend not in disabled
+    renovates = (project / "README.md").read_text().partition("| Renovate's |")[2].splitlines()[0]
+    assert f"the digests behind the tags of Python and `{frontend}`" in renovates
     assert {name for name, types in disabled.items() if types} == {"python"}
     assert "docker:pinDigests" in texts["renovate.json"]
     assert not disabled.keys() & set(re.findall(r'^name = "(.+)"', texts["uv.lock"], re.M))
+
+
+@pytest.mark.render
+def test_renovate_finds_every_pin_of_the_template() -> None:
+    """But the Debian release, which nobody numbers, and the oldest uv, which never rises."""
+    text = (ROOT / "copier.yml").read_text()
+    found = set()
+    for manager in json.loads((ROOT / "renovate.json").read_text())["customManagers"]:
+        assert all(
+            re.search(pattern.strip("/"), "copier.yml")
+            for pattern in manager["managerFilePatterns"]
+        )
+        for pattern in manager["matchStrings"]:
+            for match in re.finditer(pattern.replace("(?<", "(?P<"), text):
+                groups = match.groupdict()
+                assert groups.get("datasource") or manager["datasourceTemplate"]
+                found.add(
+                    (groups.get("currentDigest") or groups["currentValue"], groups["currentValue"])
+                )
+    pins = yaml.safe_load(text)["pins"]["default"]
+    moving = {(pins["uv"], pins["uv"]), (pins["copier"], pins["copier"])}
+    moving |= {tuple(pin.split(" # ")) for pin in pins["actions"].values()}
+    moving |= {tuple(reversed(pin.split("@"))) for pin in pins["images"].values()}
+    assert found == moving
+    assert pins.keys() == {"uv", "copier", "actions", "images", "suite", "uv_oldest"}
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +127,18 @@ def validator() -> list[str]:
     ]
 
 
+def judged(validator: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Have the validator judge the renovate.json of a folder."""
+    command = [*validator, "--strict", "--no-global", "renovate.json"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.project
+def test_renovates_own_validator_judges_the_templates(validator: list[str]) -> None:
+    run = judged(validator, ROOT)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 @pytest.mark.project
 @pytest.mark.parametrize("right", [True, False])
 def test_renovates_own_validator_judges_the_configuration(
@@ -101,6 +148,5 @@ def test_renovates_own_validator_judges_the_configuration(
     if not right:
         change(project, "renovate.json", '"enabled": false\n    },', '"enabled": "no"\n    },')
     EDITS["lines in the small files"].apply(project)
-    command = [*validator, "--strict", "--no-global", "renovate.json"]
-    run = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    run = judged(validator, project)
     assert (run.returncode == 0) == right, run.stdout + run.stderr
