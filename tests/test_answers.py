@@ -34,6 +34,7 @@ BAD = [
     ]),
     *(("uv_version", value, "0.8.0") for value in [
         "latest", "0.1", "1.2.3.4", "0.7.99", "v0.13.9", "", "0.13.x", "0.13.9\n", ">=0.13.9",
+        "0.013.9",
     ]),
     *(("port", value, "1024 to 65535") for value in [
         "80", "1023", "65536", "70000", "abc", "8000.5", "", "-8000", "08000", "8_000", "8000 ",
@@ -41,7 +42,7 @@ BAD = [
     ]),
     *(("repository", value, "owner/name") for value in [
         "acme", "acme/", "/orders", "acme/orders/api", "https://example.com/a/b", "a b/c",
-        "acme/orders\n",
+        "acme/orders\n", "acme/-x", "acme/.github", "acme/..", "acme-/x", "a" * 40 + "/x",
     ]),
     *(("index_url", value, "an https URL") for value in [
         "http://pypi.example.com/simple", "https://me:secret@pypi.example.com/simple", "pypi",
@@ -52,7 +53,7 @@ BAD = [
     *(("image", value, "slim") for value in ["alpine", "Distroless", ""]),
     *((name, value, "names of Debian packages") for name in ("apt_packages", "build_packages")
       for value in ["libpq5; id", "$(id)", "LibPQ", "a", "libpq5  x", " libpq5", "libpq5,x", "-y",
-                    "a\nb"]),
+                    "a\nb", "libssl3-"]),
     *(("ci", value, "github") for value in ["jenkins", "GitHub Actions", ""]),
     *(("builder", value, "buildx") for value in ["Depot", "kaniko", ""]),
     *(("depot_project", value, "ten of a-z and 0-9") for value in [
@@ -111,7 +112,9 @@ def test_gitlab_has_groups_in_groups(copy: Copy, tmp_path: Path, value: str) -> 
     assert f"registry.gitlab.com/{value}" in (project / "compose.yaml").read_text()
 
 
-@pytest.mark.parametrize("value", ["acme", "acme/", "/orders", "acme//orders", "a b/c", "acme/-x"])
+@pytest.mark.parametrize(
+    "value", ["acme", "acme/", "/orders", "acme//orders", "a b/c", "acme/-x", "_a/b"]
+)
 def test_bad_address_at_gitlab_is_refused(copy: Copy, tmp_path: Path, value: str) -> None:
     with pytest.raises(ValueError, match=r"repository is .*owner/name.*subgroups"):
         copy(tmp_path / "project", ci="gitlab", repository=value)
