@@ -397,6 +397,7 @@ def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: s
         docker("exec", container.name, *probe)
         # Nothing listens on another port.
         deaf = docker("exec", "--env=PORT=9001", container.name, *probe, check=False)
+        imported = docker("exec", container.name, probe[0], "-Ximporttime", *probe[1:]).stderr
 
     assert 0 < check["StartInterval"] <= 1_000_000_000
     (ready,) = (r["timestamp"] for r in records if r["message"].startswith("Uvicorn running"))
@@ -404,6 +405,9 @@ def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: s
         if datetime.fromisoformat(seen["Start"]) > datetime.fromisoformat(ready):
             assert seen["ExitCode"] == 0, seen
     assert deaf.returncode == 1
+    # Most of what Python does at its start is for programs with packages.
+    assert re.search(r"\| +http\.client$", imported, re.MULTILINE)
+    assert not re.search(r"\| +site$", imported, re.MULTILINE)
 
 
 def test_user_without_a_home_has_one_and_loses_no_output(engine: Engine, image: str) -> None:
