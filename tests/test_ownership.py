@@ -30,7 +30,9 @@ DEPOT = {"ci": "github", "builder": "depot", "depot_project": "a1b2c3d4e5"}
 
 
 @pytest.fixture(
-    scope="module", params=[*({"ci": ci} for ci in choices(ASKED["ci"])), DEPOT], ids=str
+    scope="module",
+    params=[*({"ci": ci} for ci in choices(ASKED["ci"])), DEPOT],
+    ids=lambda answers: answers.get("builder", answers["ci"]),
 )
 def project(
     request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
