@@ -3,14 +3,18 @@
 # Asks the registry: does each platform of the image say that this commit is in it, and what else?
 set -eu
 
+inspect() {
+  docker buildx imagetools inspect --format "{{json $1}}" "$image"
+}
+
 count() {
-  docker buildx imagetools inspect --format "{{json $1}}" "$image" | grep -o "$2" | wc -l
+  inspect "$1" | grep -o "$2" | wc -l
 }
 
 image=$1
 platforms=$(count .Manifest '"os": "linux"')
 # BuildKit says a label once or twice, of the build and of the request behind it; it counts once for each platform.
-provenance=$(docker buildx imagetools inspect --format '{{json .Provenance}}' "$image" \
+provenance=$(inspect .Provenance \
   | grep -oE "\"SLSA\": |\"label:org.opencontainers.image.revision\": \"$2\"" | uniq | grep -c label || true)
 sbom=$(count .SBOM '"SPDXID": "SPDXRef-DOCUMENT"')
 
