@@ -103,6 +103,14 @@ def copy_a_folder(project: Path) -> None:
     change(project, ".dockerignore", r"(!src\n)", r"\1!static\n")
 
 
+def add_a_folder_beside_the_source(project: Path) -> None:
+    (project / "pages").mkdir()
+    (project / "pages" / "index.html").write_text("<p>a page</p>\n")
+    source = r"^(COPY pyproject\.toml \./\nCOPY src src\n)"
+    change(project, "Dockerfile", source, r"\1COPY pages /rootfs/app/pages\n")
+    change(project, ".dockerignore", r"(!src\n)", r"\1!pages\n")
+
+
 def add_a_service_and_a_port(project: Path) -> None:
     if "ports" in service(project):
         change(project, "compose.yaml", r'^( +- "127.*\n)', r'\1      - "127.0.0.1:9090:9090"\n')
@@ -195,6 +203,12 @@ EDITS: dict[str, Edit] = {
         lambda project: (
             "COPY static" in stage(project, "runtime")
             and contains(".dockerignore", "!static")(project)
+        ),
+    ),
+    "a folder beside the source": Edit(
+        add_a_folder_beside_the_source,
+        lambda project: (
+            "COPY pages" in stage(project, "app") and contains(".dockerignore", "!pages")(project)
         ),
     ),
     "another command": Edit(

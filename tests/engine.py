@@ -53,12 +53,12 @@ class Container:
         """Send one request; give its status, headers and the JSON of its body."""
         content = None if body is None else json.dumps(body)
         sent = {"Content-Type": "application/json"} if content else {}
-        with closing(http.client.HTTPConnection(*self.address, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(*self.address, timeout=30)) as connection:
             connection.request(method, path, content, sent | (headers or {}))
             response = connection.getresponse()
             return response.status, dict(response.getheaders()), json.loads(response.read())
 
-    def wait_for(self, template: str, value: str, seconds: float = 60) -> None:
+    def wait_for(self, template: str, value: str, seconds: float = 180) -> None:
         """Wait until docker inspect prints a value for a Go template, at most so many seconds."""
         deadline = time.monotonic() + seconds
         while (seen := self.inspect(template)) != value:

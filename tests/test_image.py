@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import pytest
 from conftest import ROOT, Copy, commit
+from edits import EDITS, append, change
 from engine import CLOSED, Engine, docker
 from test_project import PYTHON, uv
 from test_render import ASKED, PINS, choices
@@ -32,8 +33,8 @@ IMAGES = choices(ASKED["image"])
 # The date of every file that the Dockerfile adds: the first day that a ZIP file can hold.
 EPOCH_1980 = 315532800
 
-# A library, and a program that comes with a group of its own.
-APT = "libpq5 openssh-client"
+# A library, a program with a group of its own, one that the base has already, and a user.
+APT = "libpq5 openssh-client openssl dbus-system-bus-common"
 
 # What distroless leaves out of the standard library: it installs, needs a screen, or tests Python.
 LEFT_OUT = re.compile(r"ensurepip|idlelib|pydoc_data|_?tkinter|turtle|turtledemo|_\w*test\w*")
@@ -75,6 +76,7 @@ def empty_package_cache(project: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        dockerfile.write_text(shared)
         docker("buildx", "prune", "--force", f"--filter=description~={name}")
 
 
@@ -119,7 +121,7 @@ def test_closed_container_answers_turns_healthy_and_stops(engine: Engine, image:
         assert container.request("GET", "/healthz")[0] == 200
         order = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
         assert container.request("POST", "/quotes", order)[2]["total"] == "99.90"
-        assert container.stop(seconds=2) == 0
+        assert container.stop(seconds=10) == 0
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -253,6 +255,8 @@ def test_small_dependency_pushes_less_than_a_third(
     engine: Engine, copy: Copy, tmp_path: Path
 ) -> None:
     project = copy(tmp_path / "project", python_version=PYTHON)
+    # A large module that is one file.
+    uv(project, "add", "--no-sync", "brotli")
     before = engine.build(project, "before")
     uv(project, "add", "--no-sync", "tomlkit")
     after = engine.build(project, "after")
@@ -269,6 +273,68 @@ def test_small_dependency_pushes_less_than_a_third(
     )
     assert len(pushed) == 2, "the light dependencies, and the project whose metadata names them"
     assert 3 * sum(compressed[digest] for digest in pushed) < dependencies
+    for digest in pushed:
+        with tarfile.open(fileobj=BytesIO(layers[digest])) as content:
+            assert max(member.size for member in content.getmembers()) < 2**20
+
+
+def test_folder_beside_the_source_is_the_same_from_each_checkout(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    """Copied as the README of the project says; git gives a file the date of its checkout."""
+    project = copy(tmp_path / "project", python_version=PYTHON)
+    EDITS["a folder beside the source"].apply(project)
+    image = engine.build(project, "folder")
+    os.utime(project / "pages" / "index.html", (0, 0))
+    assert engine.layers(engine.build(project, "folder-2", "--no-cache")) == engine.layers(image)
+    script = "import os; print(open('/app/pages/index.html').read(), os.stat('/app/pages').st_uid)"
+    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "<p>a page</p>\n 0\n"
+
+
+def mount_the_libraries(project: Path) -> None:
+    """Let the stage of the dependencies see the folder libs."""
+    change(project, ".dockerignore", r"(!src\n)", r"\1!libs\n")
+    mount = "    --mount=type=bind,source={0},target={0} \\\\\n"
+    lock = mount.format("uv.lock")
+    change(project, "Dockerfile", f"^({lock})", r"\1" + mount.format("libs"))
+
+
+def test_library_of_the_repository_is_installed_as_it_is_now(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    """Added as the README of the project says, and not as a link to a folder of the build."""
+    project = copy(tmp_path / "project", python_version=PYTHON)
+    uv(project, "init", "--lib", "--no-workspace", "libs/rates")
+    rates = project / "libs" / "rates"
+    append(rates, "pyproject.toml", '\n[tool.uv]\ncache-keys = [{ file = "**/*.py" }]\n')
+    append(rates, "src/rates/__init__.py", "\nVAT = 19\n")
+    uv(project, "add", "--no-sync", "./libs/rates")
+    mount_the_libraries(project)
+    script = "import rates; print(rates.VAT, rates.__file__.startswith('/app/'))"
+    image = engine.build(project, "library")
+    assert engine.run(image, "python", "-c", script).stdout == "19 True\n"
+
+    change(rates, "src/rates/__init__.py", "VAT = 19", "VAT = 20")
+    assert engine.run(engine.build(project, "library-2"), "python", "-c", script).stdout[:2] == "20"
+
+
+def test_nothing_of_the_installer_is_in_the_image(
+    engine: Engine, image: str, added: list[tarfile.TarInfo]
+) -> None:
+    """It has times in it, or changes with the version of uv."""
+    names = {member.name for member in added}
+    own = {Path(name).name for name in names if "/my_service-" in name}
+    assert "METADATA" in own
+    assert not own & {"RECORD", "WHEEL", "INSTALLER", "uv_cache.json"}
+    assert not [name for name in names if re.search(r"/\.venv/bin/.*activate", name)]
+    configured = engine.run(image, "python", "-c", "print(open('/app/.venv/pyvenv.cfg').read())")
+    assert not re.search(r"^uv =", configured.stdout, re.MULTILINE)
+
+
+def test_user_is_a_number(engine: Engine, image: str) -> None:
+    """Kubernetes cannot tell of a name whether it is root's."""
+    user = docker("image", "inspect", "--format={{.Config.User}}", image).stdout.strip()
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
 
 
 def test_no_layer_holds_a_secret(engine: Engine, image: str, added: list[tarfile.TarInfo]) -> None:
@@ -305,6 +371,33 @@ def test_build_packages_compile_a_dependency_and_stay_out(
     assert engine.run(*CLOSED, image, "dumb-init", "echo", "compiled").stdout == "compiled\n"
     compiler = engine.run(image, "gcc", "--version", check=False)
     assert "executable file not found" in compiler.stderr
+
+
+def test_compiled_dependency_is_the_same_from_two_builds(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    """Its debug information would name the folder in which uv unpacked it, another each time."""
+    answers = {"python_version": PYTHON, "build_packages": "gcc libc6-dev"}
+    project = copy(tmp_path / "project", **answers)
+    uv(project, "init", "--lib", "--no-workspace", "--build-backend=setuptools", "libs/native")
+    native = project / "libs" / "native"
+    extension = 'Extension("native.answer", ["answer.c"])'
+    (native / "setup.py").write_text(
+        f"from setuptools import Extension, setup\nsetup(ext_modules=[{extension}])\n"
+    )
+    (native / "answer.c").write_text("int answer(void) { return 42; }\n")
+    uv(native, "build", "--sdist", "--out-dir=.")
+    uv(project, "add", "--no-sync", "./libs/native/native-0.1.0.tar.gz")
+    mount_the_libraries(project)
+
+    with empty_package_cache(project):
+        image = engine.build(project, "native")
+    script = "import ctypes, glob; print(ctypes.CDLL(*glob.glob('{}')).answer())"
+    library = "/app/.venv/lib/python3.*/site-packages/native/answer.*.so"
+    assert engine.run(image, "python", "-c", script.format(library)).stdout == "42\n"
+    with empty_package_cache(project):
+        again = engine.build(project, "native-2", "--no-cache")
+    assert engine.layers(again) == engine.layers(image)
 
 
 def test_stale_lock_fails_the_build_and_says_so(engine: Engine, edited: Path) -> None:
@@ -456,6 +549,7 @@ def test_compose_brings_it_up_as_closed_as_production(
         container = json.loads(shown.stdout)["ID"]
         host = json.loads(docker("inspect", "--format={{json .HostConfig}}", container).stdout)
         assert host["ReadonlyRootfs"]
+        assert docker("inspect", "--format={{.Config.User}}", container).stdout == "12345:0\n"
         assert host["CapDrop"] == ["ALL"]
         assert host["SecurityOpt"] == ["no-new-privileges:true"]
         assert host["PortBindings"] == {"18437/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18437"}]}
@@ -485,6 +579,9 @@ def test_apt_package_is_in_the_slim_image(engine: Engine, copy: Copy, tmp_path: 
     image = engine.build(project, "apt")
     script = "import ctypes, grp; ctypes.CDLL('libpq.so.5'); grp.getgrnam('_ssh')"
     engine.run(*CLOSED, image, "python", "-c", script)
+    users = engine.run("--user=0", image, "cat", "/etc/shadow").stdout
+    (changed,) = re.findall(r"^messagebus:.*?:(\d+):", users, re.MULTILINE)
+    assert int(changed) == EPOCH_1980 // 86_400, "the day of the build would be another layer"
     assert "libpq5" in engine.run(image, "dpkg-query", "--list", "libpq5").stdout
     assert engine.layers(engine.build(project, "apt-2", "--no-cache")) == engine.layers(image)
 
@@ -505,6 +602,7 @@ def test_apt_package_is_in_the_slim_image(engine: Engine, copy: Copy, tmp_path: 
         "import sqlite3, lzma, bz2, zlib, decimal, uuid, readline, curses, hashlib, asyncio",
         "import locale; assert locale.getencoding().lower() == 'utf-8'",
         "import tempfile; tempfile.TemporaryFile()",
+        "import subprocess; subprocess.run(['openssl', 'version'], check=True)",
     ],
 )
 def test_distroless_finds(engine: Engine, distroless: str, script: str) -> None:
