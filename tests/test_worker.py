@@ -221,7 +221,13 @@ def test_event_loop_that_hangs_is_unhealthy(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("REDIS_URL", "broker:6379"), ("CONCURRENCY", "0"), ("LOG_LEVEL", "loud")]
+    ("name", "value"),
+    [
+        ("REDIS_URL", "broker:6379"),
+        ("CONCURRENCY", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("HEARTBEAT_FILE", "/nonexistent/heartbeat"),
+    ],
 )
 def test_wrong_setting_stops_it_at_once_with_one_line(
     engine: Engine, image: str, name: str, value: str
