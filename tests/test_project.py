@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Copy, commit, git
-from test_render import SERVICES, extension
+from test_render import PINS, SERVICES, extension
 
 pytestmark = pytest.mark.project
 
@@ -54,6 +54,13 @@ def test_lock_is_what_uv_would_write(copy: Copy, tmp_path: Path, title: str) -> 
     if PYTHON == "3.11":
         # It was resolved for this one, so that here not even its form may differ.
         assert (project / "uv.lock").read_text() == rendered
+
+
+def test_scheduled_update_has_its_copier_by_the_date_of_what_that_needs(tmp_path: Path) -> None:
+    """Who moves the one pin has to move the other."""
+    copier = f"copier@{PINS['copier']}"
+    version = uv(tmp_path, "tool", "run", f"--exclude-newer={PINS['copier_before']}", copier, "-v")
+    assert version.split()[-1] == PINS["copier"]
 
 
 def test_no_package_can_hide_a_module_of_a_dependency(project: Path) -> None:

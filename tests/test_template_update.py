@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -48,13 +49,18 @@ class Repository:
         return self.asked[1].removeprefix("merge_request.title=")
 
     @property
+    def step(self) -> dict[str, Any]:
+        """The step of GitHub's workflow that proposes."""
+        workflow = loaded(self.project, ".github/workflows/template-update.yml")
+        steps = workflow["jobs"]["update"]["steps"]
+        (step,) = [step for step in steps if step["name"] == "Propose"]
+        return dict(step)
+
+    @property
     def script(self) -> list[str]:
         """What the host runs, and the shell that it gives it to."""
         if self.host == "github":
-            workflow = loaded(self.project, ".github/workflows/template-update.yml")
-            steps = workflow["jobs"]["update"]["steps"]
-            (script,) = [step["run"] for step in steps if step["name"] == "Propose"]
-            return ["bash", "-e", "-c", script]
+            return ["bash", "-e", "-c", self.step["run"]]
         (script,) = loaded(self.project, ".gitlab-ci.yml")["template-update"]["script"]
         return ["sh", "-e", "-c", script]
 
@@ -69,6 +75,7 @@ class Repository:
             "GH_TOKEN": token,
             "TEMPLATE_UPDATE_TOKEN": token,
             "CI_SERVER_URL": f"file://{self.remote.parent}",
+            "CI_SERVER_HOST": "git.example.com",
             "CI_PROJECT_PATH": self.remote.stem,
             "GITLAB_USER_NAME": "Ada",
             "GITLAB_USER_EMAIL": "ada@example.com",
@@ -101,8 +108,10 @@ def repository(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -
     uvx, gh, hook = programs / "uvx", programs / "gh", remote / "hooks" / "pre-receive"
     options = "$(env | sed -n 's/^GIT_PUSH_OPTION_[0-9]=//p' | sort)"
     for program, script in {
-        uvx: f'[ "$1" = copier@{pin} ] && shift && exec {sys.executable} -m copier "$@"',
-        gh: f"printf '%s\\n' \"$@\" >>{programs}/asked",
+        uvx: f'[ "$3" = copier@{pin} ] && shift 3 && exec {sys.executable} -m copier "$@"',
+        # Of the pull requests it counts those that were made here.
+        gh: f'[ "$2" = list ] && {{ grep --count "^create$" {programs}/asked; exit; }}\n'
+        f"printf '%s\\n' \"$@\" >>{programs}/asked",
         hook: f'[ -z "{options}" ] || echo "{options}" >>{programs}/asked',
     }.items():
         program.write_text(f"#!/bin/sh\n{script}\n")
@@ -150,6 +159,20 @@ def test_a_second_run_leaves_the_branch_to_people(repository: Repository) -> Non
     assert len([line for line in repository.asked if "Update the template" in line]) == 1
 
 
+@pytest.mark.parametrize("repository", ["github"], indirect=True)
+def test_a_pull_request_that_failed_is_made_by_the_next_run(repository: Repository) -> None:
+    """A branch alone proposes nothing to anybody."""
+    gh = repository.programs / "gh"
+    works = gh.read_text()
+    gh.write_text(works.replace("printf", '[ "$1" = pr ] && exit 1\nprintf'))
+    assert repository.propose().returncode == 1
+    branch = git(repository.remote, "rev-parse", BRANCH)
+    gh.write_text(works)
+    assert repository.propose().returncode == 0
+    assert repository.title == f"Update the template to {NEXT}"
+    assert git(repository.remote, "rev-parse", BRANCH) == branch
+
+
 def test_the_newest_release_has_nothing_to_propose(repository: Repository) -> None:
     repository.propose()
     git(repository.remote, "branch", "--force", "main", BRANCH)
@@ -179,6 +202,23 @@ def test_gh_logs_git_in(repository: Repository) -> None:
     assert repository.asked[repository.asked.index("--head") + 1] == BRANCH
 
 
+@pytest.mark.parametrize("repository", ["github"], indirect=True)
+def test_the_token_serves_a_template_by_its_ssh_address(repository: Repository) -> None:
+    settings = {n: v for n, v in repository.step["env"].items() if n.startswith("GIT_CONFIG_")}
+    command = ["git", "ls-remote", "--get-url", "git@github.com:acme/template.git"]
+    run = subprocess.run(command, env=GIT_ENV | settings, capture_output=True, text=True)
+    assert run.stdout == "https://github.com/acme/template.git\n"
+
+
+def test_copier_that_cannot_be_fetched_fails_the_run(repository: Repository) -> None:
+    """uvx ends with 2 then, as Copier does where there is a newer release."""
+    (repository.programs / "uvx").write_text("#!/bin/sh\nexit 2\n")
+    run = repository.propose(token="" if repository.host == "github" else "secret")
+    assert run.returncode != 0
+    assert "::warning::" not in run.stdout
+    assert not repository.asked
+
+
 class Asking(http.server.BaseHTTPRequestHandler):
     """A host that asks who it is, keeps the answer and refuses."""
 
@@ -203,16 +243,21 @@ def test_gitlab_is_shown_the_token_of_the_schedule(repository: Repository, tmp_p
         given = host.given = []  # type: ignore[attr-defined]
         threading.Thread(target=host.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{host.server_port}"
-        settings = {"CI_SERVER_URL": url, "GIT_CONFIG_GLOBAL": str(runner)}
+        settings = {
+            "CI_SERVER_URL": url,
+            "CI_SERVER_HOST": "127.0.0.1",
+            "GIT_CONFIG_GLOBAL": str(runner),
+        }
         login = base64.b64encode(b"template-update:secret").decode()
         runs = [repository.propose(**settings)]
         assert set(given) == {None, f"Basic {login}"}
-        given.clear()
-        template = r"^_src_path: .+", f"_src_path: {url}/acme/template.git"
-        change(repository.project, ".copier-answers.yml", *template)
-        push(repository)
-        runs.append(repository.propose(**settings))
-        assert set(given) == {None, f"Basic {login}"}
+        for address in (f"{url}/acme/template.git", "git@127.0.0.1:acme/template.git"):
+            given.clear()
+            template = r"^_src_path: .+", f"_src_path: {address}"
+            change(repository.project, ".copier-answers.yml", *template)
+            push(repository)
+            runs.append(repository.propose(**settings))
+            assert set(given) == {None, f"Basic {login}"}
         host.shutdown()
     assert all(run.returncode not in (0, 2) for run in runs)
     assert not repository.asked

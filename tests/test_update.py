@@ -16,6 +16,8 @@ from updates import NOW, Workshop, files, unmerged, update
 
 pytestmark = pytest.mark.render
 
+COPIER = [sys.executable, "-m", "copier"]
+
 
 @pytest.fixture
 def project(copy: Copy, tmp_path: Path) -> Path:
@@ -47,21 +49,52 @@ def test_deleted_files_of_the_users_stay_deleted(project: Path) -> None:
 
 def test_copy_from_a_relative_path_can_be_updated(template: Path, tmp_path: Path) -> None:
     """The README copies from `.`, and the answers file must say where that was."""
-    copier = [sys.executable, "-m", "copier"]
     project = tmp_path / "project"
-    copied = [*copier, "copy", "--quiet", "--defaults", ".", str(project)]
+    copied = [*COPIER, "copy", "--quiet", "--defaults", ".", str(project)]
     subprocess.run(copied, cwd=template, check=True)
     commit(project)
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert Path(answers["_src_path"]) == template
 
-    updated = [*copier, "update", "--quiet", "--defaults", "--data=port=9000"]
+    updated = [*COPIER, "update", "--quiet", "--defaults", "--data=port=9000"]
     subprocess.run(updated, cwd=project, check=True, env=os.environ)
     assert "ENV PORT=9000" in (project / "Dockerfile").read_text()
 
 
-COPIER = [sys.executable, "-m", "copier"]
-TAKE_BACK = "git reset --hard && git clean --force -d"
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("https://me:secret@git.example.com/t.git", "https://git.example.com/t.git"),
+        ("git+https://secret@git.example.com/t", "git+https://git.example.com/t"),
+        ("gh:acme/t", "https://github.com/acme/t.git"),
+        ("gl:acme/group/t.git", "https://gitlab.com/acme/group/t.git"),
+        ("git@git.example.com:acme/t.git", "git@git.example.com:acme/t.git"),
+    ],
+)
+def test_address_of_the_template_has_no_login_and_no_short_form(
+    template: Path, tmp_path: Path, given: str, stored: str
+) -> None:
+    """It is committed, and Renovate reads it; an update must find the template there."""
+    long = given.replace("gh:", "https://github.com/").replace("gl:", "https://gitlab.com/")
+    settings = tmp_path / "gitconfig"
+    for url in {long.removeprefix("git+"), stored.removeprefix("git+")}:
+        key = f"url.{template}.insteadOf"
+        git(tmp_path, "config", "--file", str(settings), "--add", key, url)
+    environment = os.environ | {"GIT_CONFIG_GLOBAL": str(settings)}
+    project = tmp_path / "project"
+    answers = project / ".copier-answers.yml"
+    copied = [*COPIER, "copy", "--quiet", "--defaults", given, str(project)]
+    subprocess.run(copied, env=environment, check=True)
+    assert f"_src_path: {stored}\n" in answers.read_text()
+
+    commit(project)
+    updated = [*COPIER, "update", "--quiet", "--defaults", "--data=port=9000"]
+    subprocess.run(updated, cwd=project, env=environment, check=True)
+    assert f"_src_path: {stored}\n" in answers.read_text()
+    assert "ENV PORT=9000" in (project / "Dockerfile").read_text()
+
+
+TAKE_BACK = "git restore --source=HEAD --staged --worktree . && git clean --force -d"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +169,16 @@ def test_message_after_an_update_names_the_command_that_finds_conflicts(
         assert f"Updated to {version}" in run.stderr
         (ask,) = [line.strip() for line in run.stderr.splitlines() if "--diff-filter=U" in line]
         assert git(project, *ask.split()[1:]) == "Dockerfile\n"
+
+
+def test_message_after_an_update_names_an_answer_that_was_lost(copy: Copy, tmp_path: Path) -> None:
+    """GitHub has no groups in groups, so that the address at GitLab is refused."""
+    project = copy(tmp_path / "project", ci="gitlab", repository="acme/shop/api")
+    commit(project)
+    command = [*COPIER, "update", "--defaults", "--data=ci=github", "--data=port=9000"]
+    run = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
+    (lost,) = [line for line in run.stderr.splitlines() if "refused" in line]
+    assert lost.strip() == 'repository was "acme/shop/api", which is refused now; it is "".'
 
 
 PYTHON = ".".join(map(str, sys.version_info[:2]))

@@ -127,7 +127,7 @@ def yours() -> list[str]:
 
 def is_yours(path: str) -> bool:
     """Tell whether an update leaves a file alone."""
-    return any(path == name or path.startswith(f"{name}") for name in yours())
+    return any(path == name or (name.endswith("/") and path.startswith(name)) for name in yours())
 
 
 def files(project: Path) -> dict[str, bytes]:
@@ -208,9 +208,11 @@ class Workshop:
         Gives the files after the update.
         """
         with self.edited(old, answers, *edits) as project:
-            before = files(project)
+            before, answers_before = files(project), stored(project)
             update(project, new)
             after = files(project)
+            # A stored answer that is refused now would become the default, without an error.
+            assert answers_before.items() <= stored(project).items()
             if conflict:
                 assert unmerged(project) == {conflict}
                 return after
