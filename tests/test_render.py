@@ -299,11 +299,15 @@ def waited_for(job: dict[str, Any]) -> set[str]:
     return {needs} if isinstance(needs, str) else set(needs)
 
 
+def lines(job: dict[str, Any]) -> set[str]:
+    """Give what a job runs, line by line."""
+    scripts = job.get("script") or [step.get("run", "") for step in job["steps"]]
+    return {line.strip() for script in scripts for line in script.splitlines()}
+
+
 def commands(job: dict[str, Any]) -> set[str]:
     """Give what a job runs, line by line, its variables without a name."""
-    scripts = job.get("script") or [step.get("run", "") for step in job["steps"]]
-    lines = {line.strip() for script in scripts for line in script.splitlines()}
-    return {re.sub(r"\$\w+", "$", line) for line in lines}
+    return {re.sub(r"\$\w+", "$", line) for line in lines(job)}
 
 
 def test_both_hosts_check_and_test_by_the_same_commands(copy: Copy, tmp_path: Path) -> None:
@@ -412,8 +416,8 @@ def test_dockerfile_is_short_and_asks_only_for_what_dockerignore_lets_through(
     limit = {"slim": 80, "distroless": 125}[rendered.answers["image"]]
     # A secret is mounted, looked at and used; a package is installed, found and its users kept.
     limit += 5 * dockerfile.count("--mount=type=secret")
-    limit += 13 * bool(rendered.answers["apt_packages"])
-    limit += 3 * bool(rendered.answers["build_packages"])
+    limit += 17 * bool(rendered.answers["apt_packages"])
+    limit += 5 * bool(rendered.answers["build_packages"])
     assert len(dockerfile.splitlines()) < limit
 
 
@@ -469,3 +473,98 @@ def test_file_names_are_safe_on_windows() -> None:
         assert not any(part.endswith((".", " ")) for part in name.split("/")), name
         assert len(name) < 140, name
         assert not path.is_symlink(), name
+
+
+Hosts = dict[str, dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def hosts(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> Hosts:
+    """Give the jobs of each host's pipeline."""
+    folder = tmp_path_factory.mktemp("hosts")
+    return {host: jobs(texts(copy(folder / host, ci=host))) for host in ("github", "gitlab")}
+
+
+# What both pipelines could lose alike, so that comparing them shows nothing.
+
+
+def test_each_job_waits_for_the_one_above_it(hosts: Hosts) -> None:
+    """So that what is released was verified, and what is published was built twice."""
+    for host, pipeline in hosts.items():
+        for before, after in itertools.pairwise(pipeline):
+            waits = {need.replace("build", "image") for need in waited_for(pipeline[after])}
+            assert before in waits, f"{after} on {host}"
+
+
+def test_both_hosts_build_each_architecture_on_its_own_kind(hosts: Hosts) -> None:
+    assert hosts["github"]["image"]["strategy"]["matrix"]["include"] == [
+        {"arch": "amd64", "runner": "ubuntu-24.04"},
+        {"arch": "arm64", "runner": "ubuntu-24.04-arm"},
+    ]
+    assert hosts["github"]["image"]["runs-on"] == "${{ matrix.runner }}"
+    assert hosts["gitlab"]["image"]["parallel"] == {"matrix": [{"ARCH": ["amd64", "arm64"]}]}
+    assert hosts["gitlab"]["image"]["tags"] == ["saas-linux-small-$ARCH"]
+
+
+@pytest.mark.parametrize("host", ["github", "gitlab"])
+def test_each_check_is_run_and_what_is_verified_was_signed(hosts: Hosts, host: str) -> None:
+    run = {name: lines(job) for name, job in hosts[host].items()}
+    tools = ["ruff format --check", "ruff check", "mypy", "pytest"]
+    assert {"uv lock --check", *(f"uv run --locked {tool}" for tool in tools)} <= run["check"]
+    assert 'cosign sign --yes "$IMAGE@$DIGEST"' in run["publish"]
+    # By this pipeline alone: anybody can sign an image, in a name of their own.
+    signer = '--certificate-oidc-issuer "$ISSUER" --certificate-identity "$IDENTITY"'
+    assert f'cosign verify {signer} "$IMAGE@$DIGEST"' in run["verify"]
+
+
+def test_a_signature_is_that_of_this_pipeline(hosts: Hosts) -> None:
+    steps = [step for step in hosts["github"]["verify"]["steps"] if "ISSUER" in step.get("env", {})]
+    assert [step["env"] for step in steps] == [
+        {
+            "ISSUER": "https://token.actions.githubusercontent.com",
+            "IDENTITY": "${{ github.server_url }}/${{ github.workflow_ref }}",
+        }
+    ]
+    assert hosts["gitlab"]["verify"]["variables"] == {
+        "ISSUER": "$CI_SERVER_URL",
+        "IDENTITY": "$CI_PROJECT_URL//.gitlab-ci.yml@$REF",
+    }
+
+
+# What no runner of the tests enforces.
+
+
+@pytest.mark.parametrize("builder", ["buildx", "depot"])
+def test_githubs_jobs_may_do_what_is_documented(copy: Copy, tmp_path: Path, builder: str) -> None:
+    project = texts(copy(tmp_path / "project", builder=builder))
+    assert yaml.safe_load(pipelines(project)["github"])["permissions"] == {}
+    page = (ROOT / "docs" / "delivery.md").read_text().partition("## What each job may do\n")[2]
+    table = page.partition("\n## ")[0]
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE))
+    for name, job in jobs(project).items():
+        always, _, with_depot = documented.pop(name).partition("; with Depot")
+        allowed = always + with_depot * (builder == "depot")
+        given = {f"{scope}: {access}" for scope, access in job["permissions"].items()}
+        assert given == set(re.findall(r"`([a-z-]+: \w+)`", allowed)), name
+    assert not documented
+
+
+def test_each_job_has_a_timeout_and_one_may_sign(copy: Copy, hosts: Hosts, tmp_path: Path) -> None:
+    for name, job in hosts["github"].items():
+        assert job["timeout-minutes"] <= 20, name
+    pipeline = yaml.safe_load(texts(copy(tmp_path / "gitlab", ci="gitlab"))[".gitlab-ci.yml"])
+    for name, job in hosts["gitlab"].items():
+        # As GitLab does: what a job does not say, the one that it extends says.
+        while "timeout" not in job:
+            job = pipeline[job["extends"]]
+        assert job["timeout"] in {"10m", "20m"}, name
+    assert [name for name, job in hosts["gitlab"].items() if "id_tokens" in job] == ["publish"]
+
+
+def test_a_forks_pull_request_does_not_log_in(hosts: Hosts) -> None:
+    github = hosts["github"].values()
+    *of_a_fork, publish = (job for job in github if "publish" not in waited_for(job))
+    assert publish["if"] == "github.event_name == 'push'"
+    steps = [step for job in of_a_fork for step in job["steps"]]
+    (login,) = [s for s in steps if s.get("uses", "").startswith("docker/login-action@")]
+    assert login["if"] == "github.event.pull_request.head.repo.fork != true"
