@@ -364,6 +364,16 @@ def test_stop_does_not_wait_for_a_client_for_ever(
     assert min(seconds for _, seconds in stops) > 20, f"given up before its 25 seconds: {stops}"
 
 
+@pytest.mark.parametrize("service", SLIM[:1], indirect=True, ids="-".join)
+def test_stop_in_an_import_that_hides_exceptions(service: Service, tmp_path: Path) -> None:
+    """As extension modules do, which make another error of what a signal raises in them."""
+    stopped = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+    hidden = f"{stopped}except SystemExit:\n    raise RuntimeError\n"
+    options = service.with_source("settings.py", hidden, tmp_path)
+    run = service.engine.run(*CLOSED, *options, service.image, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("seconds", [0, 0.3])
 def test_stop_while_it_starts(service: Service, seconds: float) -> None:
     """So many seconds after its first line has run; before, the kernel keeps the signal from it."""
