@@ -59,13 +59,22 @@ class Container:
             return response.status, dict(response.getheaders()), json.loads(response.read())
 
     def wait_for(self, template: str, value: str, seconds: float = 180) -> None:
-        """Wait until docker inspect prints a value for a Go template, at most so many seconds."""
-        deadline = time.monotonic() + seconds
-        while (seen := self.inspect(template)) != value:
-            ended = value != "exited" and self.inspect("{{.State.Status}}") == "exited"
-            if ended or time.monotonic() > deadline:
-                raise AssertionError(f"{template} is {seen}, not {value}\n{self.logs()}")
-            time.sleep(0.1)
+        """Wait until docker inspect prints a value for a Go template, at most so many seconds.
+
+        It asks again when the engine says that health has changed or the container has ended.
+        """
+        now = time.time()
+        command = ["docker", "events", f"--since={now:.9f}", f"--until={now + seconds:.9f}"]
+        command += [f"--filter=container={self.name}", "--filter=event=health_status"]
+        with subprocess.Popen([*command, "--filter=event=die"], stdout=subprocess.PIPE) as events:
+            try:
+                while (seen := self.inspect(template)) != value:
+                    ended = self.inspect("{{.State.Status}}") == "exited"
+                    assert events.stdout
+                    if ended or not events.stdout.readline():
+                        raise AssertionError(f"{template} is {seen}, not {value}\n{self.logs()}")
+            finally:
+                events.terminate()
 
     def wait_until_healthy(self) -> None:
         """Wait for the image's own health check to succeed."""

@@ -126,12 +126,13 @@ def test_closed_container_answers_turns_healthy_and_stops(engine: Engine, image:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_own_checks_pass_on(engine: Engine, copy: Copy, tmp_path: Path, python: str) -> None:
-    """uv lock --check, ruff, mypy and pytest, for a name before and one after the dependencies'."""
-    for name in ("Aaa", "Zzz"):
+    """Ruff, mypy and pytest, and the lock for a name before and one after the dependencies'."""
+    for name, stage in (("Aaa", "checks"), ("Zzz", "locks")):
         project = copy(tmp_path / name, project_name=name, python_version=python)
         base = f"{python}-slim-{PINS['suite']}"
         options = [f"--file={ROOT}/tests/checks.Dockerfile", f"--build-arg=PYTHON={base}"]
-        engine.build(project, f"checks-{python}", *options, f"--build-arg=UV={PINS['uv']}")
+        options += [f"--build-arg=UV={PINS['uv']}", f"--target={stage}"]
+        engine.build(project, f"{stage}-{python}", *options)
 
 
 def test_same_input_gives_the_same_layers(engine: Engine, edited: Path, image: str) -> None:

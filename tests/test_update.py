@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Copy, commit, git, releases
-from copier import run_copy
+from copier import run_copy, run_update
 from edits import EDITS, append, change
+from plumbum import local
 from updates import NOW, Workshop, files, unmerged, update
 
 pytestmark = pytest.mark.render
@@ -80,16 +81,14 @@ def test_address_of_the_template_has_no_login_and_no_short_form(
     for url in {long.removeprefix("git+"), stored.removeprefix("git+")}:
         key = f"url.{template}.insteadOf"
         git(tmp_path, "config", "--file", str(settings), "--add", key, url)
-    environment = os.environ | {"GIT_CONFIG_GLOBAL": str(settings)}
     project = tmp_path / "project"
     answers = project / ".copier-answers.yml"
-    copied = [*COPIER, "copy", "--quiet", "--defaults", given, str(project)]
-    subprocess.run(copied, env=environment, check=True)
-    assert f"_src_path: {stored}\n" in answers.read_text()
-
-    commit(project)
-    updated = [*COPIER, "update", "--quiet", "--defaults", "--data=port=9000"]
-    subprocess.run(updated, cwd=project, env=environment, check=True)
+    # Copier gives git the environment that plumbum read.
+    with local.env(GIT_CONFIG_GLOBAL=settings):
+        run_copy(given, project, defaults=True, quiet=True)
+        assert f"_src_path: {stored}\n" in answers.read_text()
+        commit(project)
+        run_update(project, data={"port": "9000"}, defaults=True, overwrite=True, quiet=True)
     assert f"_src_path: {stored}\n" in answers.read_text()
     assert "ENV PORT=9000" in (project / "Dockerfile").read_text()
 
