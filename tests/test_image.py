@@ -33,8 +33,8 @@ IMAGES = choices(ASKED["image"])
 # The date of every file that the Dockerfile adds: the first day that a ZIP file can hold.
 EPOCH_1980 = 315532800
 
-# A library, a program with a group of its own, one that the base has already, and a user.
-APT = "libpq5 openssh-client openssl dbus-system-bus-common"
+# A library, a program with a group of its own, two that the base has already, and a user.
+APT = "libpq5 openssh-client openssl gzip dbus-system-bus-common"
 
 # What distroless leaves out of the standard library: it installs, needs a screen, or tests Python.
 LEFT_OUT = re.compile(r"ensurepip|idlelib|pydoc_data|_?tkinter|turtle|turtledemo|_\w*test\w*")
