@@ -91,9 +91,9 @@ def project(
     folder = tmp_path_factory.mktemp(f"{kind}-{python}") / "project"
     project = copy(folder, python_version=python, image=kind)
     commit(project)
-    for folder in (project, project / "src", project / "src" / "my_service"):
-        for name in (".env", "id_rsa", "server.key"):
-            (folder / name).write_text("a-planted-secret")
+    for name in (".env", "id_rsa", "server.key"):
+        (project / name).write_text("a-planted-secret")
+    (project / "src" / "my_service" / "id_rsa").write_text("a-planted-secret")
     return project
 
 
@@ -143,6 +143,15 @@ def test_same_input_gives_the_same_layers(engine: Engine, edited: Path, image: s
         path.chmod(0o700 if path.is_dir() else 0o600)
     with empty_package_cache(edited):
         again = engine.build(edited, "again", "--no-cache")
+    assert engine.layers(again) == engine.layers(image)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8])
+def test_bytecode_is_the_same_for_any_number_of_cores(
+    engine: Engine, edited: Path, image: str, cores: int
+) -> None:
+    change(edited, "scripts/image/layer.sh", r"\$\(nproc\)", str(cores))
+    again = engine.build(edited, f"cores-{cores}", "--no-cache")
     assert engine.layers(again) == engine.layers(image)
 
 
@@ -336,6 +345,66 @@ def test_user_is_a_number(engine: Engine, image: str) -> None:
     """Kubernetes cannot tell of a name whether it is root's."""
     user = docker("image", "inspect", "--format={{.Config.User}}", image).stdout.strip()
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+
+
+PEM = "-----BEGIN {}-----\nMIIB\n-----END {}-----\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        (".env", "TOKEN=1\n"),
+        (".env.production", "TOKEN=1\n"),
+        ("config/.netrc", "machine example.com\n"),
+        ("certs/server.key", PEM.replace("{}", "EC PRIVATE KEY")),
+        ("certs/both.pem", "x\n" + PEM.replace("{}", "PRIVATE KEY")),
+    ],
+)
+def test_secret_in_the_source_fails_the_build_and_is_named(
+    engine: Engine, copy: Copy, tmp_path: Path, path: str, content: str
+) -> None:
+    project = copy(tmp_path / "project", python_version=PYTHON)
+    secret = project / "src" / "my_service" / path
+    secret.parent.mkdir(exist_ok=True)
+    secret.write_text(content)
+    with pytest.raises(AssertionError, match=rf"Looks like a secret.*/my_service/{path}\n"):
+        engine.build(project, "secret")
+
+
+def test_nothing_else_in_the_source_is_left_out(engine: Engine, copy: Copy, tmp_path: Path) -> None:
+    project = copy(tmp_path / "project", python_version=PYTHON)
+    package = project / "src" / "my_service"
+    kept = {
+        "certs/global-bundle.pem": PEM.replace("{}", "CERTIFICATE"),
+        "static/.well-known/security.txt": "Contact: mailto:security@example.com\n",
+        ".env.example": "TOKEN=\n",
+        "data/rates.key": "no key of cryptography\n",
+    }
+    left_behind = [".mypy_cache/x.json", "__pycache__/app.cpython-39.pyc", ".DS_Store"]
+    for path, content in kept.items() | {(path, "") for path in left_behind}:
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_text(content)
+    image = engine.build(project, "kept")
+    site = f"/app/.venv/lib/python{PYTHON}/site-packages/my_service"
+    script = "import pathlib, sys; print([pathlib.Path(p).exists() for p in sys.argv[1:]])"
+    found = [f"{site}/{path}" for path in (*kept, *left_behind)]
+    expected = [True] * len(kept) + [False] * len(left_behind)
+    assert engine.run(image, "python", "-c", script, *found).stdout == f"{expected}\n"
+
+
+def test_service_starts_in_app_and_any_user_has_a_name(engine: Engine, image: str) -> None:
+    script = "import getpass, os; print(os.getcwd(), getpass.getuser())"
+    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "/app app\n"
+
+
+def test_relative_path_finds_what_was_copied_beside_the_service(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    project = copy(tmp_path / "project", python_version=PYTHON)
+    EDITS["a folder beside the source"].apply(project)
+    image = engine.build(project, "relative")
+    script = "print(open('pages/index.html').read(), end='')"
+    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "<p>a page</p>\n"
 
 
 def test_no_layer_holds_a_secret(engine: Engine, image: str, added: list[tarfile.TarInfo]) -> None:

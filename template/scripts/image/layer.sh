@@ -1,0 +1,59 @@
+# What the Dockerfile does to the files of a layer, so that the same input gives the same layer.
+#   sh layer.sh compile ROOT FOLDER   compile the modules in ROOT/FOLDER; in the image they are in /FOLDER
+#   sh layer.sh date ROOT...          give each file the date that all files have
+#   sh layer.sh normalize ROOT...     the same, and let everybody read and nobody but root write
+#   sh layer.sh strip VENV            remove what only uv and shells read
+#   sh layer.sh split ROOT HEAVY      move what has 1 MiB or more in site-packages from ROOT to HEAVY
+#   sh layer.sh refuse_secrets ROOT   fail if a file there looks like a secret
+set -eu
+
+# What a process compiled before a module decides some of its bytes. So each process gets a fixed share of the modules:
+# the number of cores only decides how many of them run at once.
+compile() {
+  cd "$1"
+  find "$2" -name '*.py' -print0 | LC_ALL=C sort -z \
+    | PYTHONDONTWRITEBYTECODE=1 xargs -r -0 -n 100 -P "$(nproc)" \
+      python -P -X no_debug_ranges -m compileall -qf --invalidation-mode=unchecked-hash -p /
+}
+
+# The first day that a ZIP file can hold. A date of today would be another layer tomorrow.
+date() {
+  find "$@" -exec touch -h -d @315532800 {} +
+}
+
+normalize() {
+  chmod -R u=rwX,go=rX "$@"
+  date "$@"
+}
+
+# Nobody needs these at run time, and they change with the version of uv.
+strip() {
+  cd "$1"
+  sed -i '/^uv = /d' pyvenv.cfg
+  rm -f bin/*activate* bin/*.bat .[lg]* CACHEDIR.TAG
+}
+
+split() {
+  cd "$1"
+  for site in app/.venv/lib/python3.*/site-packages; do
+    mkdir -p "$2/$site"
+    for part in "$site"/*; do
+      bytes=$(($(find "$part" -type f -printf '%s+')0))
+      [ "$bytes" -lt 1048576 ] || mv "$part" "$2/$site"
+    done
+  done
+}
+
+# Public certificates are let through; private keys are known by what is in them.
+refuse_secrets() {
+  found=$(
+    find "$1" \( -name .env -o -name '.env.*' -o -name .netrc -o -name .pypirc \) -not -name '*.example'
+    grep -rlE '^-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----' "$1" || true
+  )
+  [ -z "$found" ] && return
+  printf 'Looks like a secret, and would be in the image: %s\n' $found >&2
+  echo 'Move it out of the source, or list it in .dockerignore.' >&2
+  exit 1
+}
+
+"$@"
