@@ -407,6 +407,14 @@ def test_relative_path_finds_what_was_copied_beside_the_service(
     assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "<p>a page</p>\n"
 
 
+def test_project_that_builds_no_dependency_from_source_builds(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    project = copy(tmp_path / "project", python_version=PYTHON)
+    set_up_uv(project, "no-build = true")
+    engine.build(project, "no-build")
+
+
 def test_no_layer_holds_a_secret(engine: Engine, image: str, added: list[tarfile.TarInfo]) -> None:
     for layer in engine.saved_layers(image).values():
         assert b"a-planted-secret" not in layer

@@ -1,10 +1,11 @@
+#!/bin/sh
 # What the Dockerfile does to the files of a layer, so that the same input gives the same layer.
-#   sh layer.sh compile ROOT FOLDER   compile the modules in ROOT/FOLDER; in the image they are in /FOLDER
-#   sh layer.sh date ROOT...          give each file the date that all files have
-#   sh layer.sh normalize ROOT...     the same, and let everybody read and nobody but root write
-#   sh layer.sh strip VENV            remove what only uv and shells read
-#   sh layer.sh split ROOT HEAVY      move what has 1 MiB or more in site-packages from ROOT to HEAVY
-#   sh layer.sh refuse_secrets ROOT   fail if a file there looks like a secret
+#   layer.sh compile ROOT FOLDER   compile the modules in ROOT/FOLDER; in the image they are in /FOLDER
+#   layer.sh date ROOT...          give each file the date that all files have
+#   layer.sh normalize ROOT...     the same, and let everybody read and nobody but root write
+#   layer.sh strip VENV            remove what only uv and shells read
+#   layer.sh split APP ROOT HEAVY  move APP into ROOT, and what has 1 MiB or more in site-packages into HEAVY
+#   layer.sh refuse_secrets ROOT   fail if a file there looks like a secret
 set -eu
 
 # What a process compiled before a module decides some of its bytes. So each process gets a fixed share of the modules:
@@ -34,12 +35,14 @@ strip() {
 }
 
 split() {
-  cd "$1"
+  mkdir -p "$2"
+  mv "$1" "$2"
+  cd "$2"
   for site in app/.venv/lib/python3.*/site-packages; do
-    mkdir -p "$2/$site"
+    mkdir -p "$3/$site"
     for part in "$site"/*; do
       bytes=$(($(find "$part" -type f -printf '%s+')0))
-      [ "$bytes" -lt 1048576 ] || mv "$part" "$2/$site"
+      [ "$bytes" -lt 1048576 ] || mv "$part" "$3/$site"
     done
   done
 }

@@ -1,0 +1,85 @@
+"""Podman and Buildah build the same image from the same Dockerfile."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Copy
+from engine import CLOSED, Engine
+from package_index import Index
+from test_project import PYTHON
+from test_render import PINS
+
+pytestmark = pytest.mark.image
+
+# A command that runs podman and buildah, where they are not on the PATH.
+PREFIX = shlex.split(os.environ.get("PODMAN_PREFIX", ""))
+
+# Docker writes a layer without a file for WORKDIR; Buildah writes none.
+EMPTY_LAYER = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+
+BASES = [f"python:{PYTHON}-slim-{PINS['suite']}", f"ghcr.io/astral-sh/uv:{PINS['uv']}"]
+BUILD = ["build", "--layers", "--pull=never", "--network=host", "--format=docker"]
+
+
+def run(*command: str, cwd: Path | None = None) -> str:
+    """Run podman or buildah and return what it prints; a failure raises AssertionError."""
+    done = subprocess.run([*PREFIX, *command], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def layers(image: str) -> list[str]:
+    """Return the digests of the layers of an image of Podman's."""
+    template = "--format={{json .RootFS.Layers}}"
+    found: list[str] = json.loads(run("podman", "image", "inspect", template, image))
+    return found
+
+
+@pytest.fixture(scope="module")
+def bases(engine: Engine) -> None:
+    """Give Podman the base images that the Docker engine has, so that both build on the same."""
+    if not PREFIX and not shutil.which("podman"):
+        pytest.skip("podman is not installed, and PODMAN_PREFIX names no command that has it")
+    with subprocess.Popen(["docker", "save", *BASES], stdout=subprocess.PIPE) as saved:
+        subprocess.run([*PREFIX, "podman", "load"], stdin=saved.stdout, check=True)
+
+
+@pytest.mark.usefixtures("bases")
+@pytest.mark.parametrize(
+    ("program", "answers"),
+    [
+        ("buildah", {"image": "slim"}),
+        ("podman", {"image": "distroless"}),
+        ("podman", {"framework": "worker"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value.values()),
+)
+def test_layers_are_those_that_docker_builds(
+    engine: Engine,
+    copy: Copy,
+    index: Index,
+    tmp_path: Path,
+    program: str,
+    answers: dict[str, str],
+) -> None:
+    """With a package of a private index, whose login is a secret of the build."""
+    project = copy(tmp_path / "project", python_version=PYTHON, **answers, **index.answers)
+    index.add_its_package(project)
+    expected = engine.layers(engine.build(project, "podman", *index.options))
+    tag = f"localhost/{engine.prefix}-podman"
+    secrets = [option for option in index.options if option.startswith("--secret")]
+    try:
+        run(program, *BUILD, *secrets, f"--tag={tag}", ".", cwd=project)
+        assert layers(tag) == [layer for layer in expected if layer != EMPTY_LAYER]
+        check = run("podman", "image", "inspect", "--format={{json .HealthCheck}}", tag)
+        assert "-ISc" in json.loads(check)["Test"]
+        script = "import os, my_service, acme_greeting; print(os.getcwd())"
+        options = ["--rm", "--network=none", *CLOSED]
+        assert run("podman", "run", *options, tag, "python", "-c", script) == "/app\n"
+    finally:
+        subprocess.run([*PREFIX, "podman", "image", "rm", "--force", tag], capture_output=True)
