@@ -106,7 +106,7 @@ def copy_a_folder(project: Path) -> None:
 def add_a_folder_beside_the_source(project: Path) -> None:
     (project / "pages").mkdir()
     (project / "pages" / "index.html").write_text("<p>a page</p>\n")
-    source = r"^(COPY pyproject\.toml \./\nCOPY src src\n)"
+    source = r"^(COPY pyproject\.toml.* \./\nCOPY src src\n)"
     change(project, "Dockerfile", source, r"\1COPY pages /rootfs/app/pages\n")
     change(project, ".dockerignore", r"(!src\n)", r"\1!pages\n")
 

@@ -7,7 +7,7 @@ from edits import append, change
 
 DOCKERFILE = "template/Dockerfile.jinja"
 GITLAB = "template/{% if ci == 'gitlab' %}.gitlab-ci.yml{% endif %}.jinja"
-CI = "template/{% if ci == 'github' %}.github{% endif %}/workflows/ci.yml.jinja"
+CI = "template/{% if ci == 'github' %}.github{% endif %}/workflows/{{ workflow }}.yml.jinja"
 
 ABOVE = """\
 # --- cacerts: what the company's own authority signs ---
@@ -123,7 +123,7 @@ FUTURES: dict[str, Callable[[Path], None]] = {
     "job": lambda tree: put(tree, CI, "  image:", JOB),
     "job on GitLab": lambda tree: put(tree, GITLAB, "build:", GITLAB_JOB),
     "target": lambda tree: put(tree, "template/docker-bake.hcl.jinja", "# The same in", TARGET),
-    "step": lambda tree: put(tree, CI, "      - name: Format", STEP),
+    "step": lambda tree: put(tree, CI, "{% for name in checks %}", STEP),
     "question": add_a_question,
     "file": lambda tree: append(tree, "template/.hadolint.yaml", "failure-threshold: info\n"),
     "no file": lambda tree: (tree / "template" / ".editorconfig").unlink(),

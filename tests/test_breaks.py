@@ -34,7 +34,9 @@ def close_up(tree: Path) -> None:
 
 def move_a_command(tree: Path) -> None:
     """Leave a stage's lines to another stage of the next release."""
-    replace(tree, DOCKERFILE, "FROM build AS deps\n", "FROM build AS deps\n\nFROM deps AS wheel\n")
+    replace(
+        tree, DOCKERFILE, "# Root owns the files", "FROM runtime AS last\n# Root owns the files"
+    )
 
 
 def forget_a_release(tree: Path) -> None:
@@ -75,7 +77,9 @@ BREAKS: dict[str, tuple[Callable[[Path], None], str]] = {
         "test_releases.py::test_changelog_version_and_releases_agree",
     ),
     "silence about conflicts": (
-        lambda tree: replace(tree, CI.replace("/ci.", "/template-update."), "title+=", "quiet+="),
+        lambda tree: replace(
+            tree, CI.replace("{{ workflow }}", "template-update"), "title+=", "quiet+="
+        ),
         "test_template_update.py::test_conflicts_are_in_the_title[github]",
     ),
 }

@@ -8,15 +8,13 @@ import pytest
 import yaml
 from conftest import ROOT, commit, git, release, run_tests
 from copier import run_copy
-from test_render import ASKED, PINS, choices, extension, template_files, texts
+from test_render import ASKED, FRAMEWORKS, PINS, choices, extension, template_files, texts
 
 pytestmark = pytest.mark.render
 
-FRAMEWORKS = choices(ASKED["framework"])
-
 
 def test_every_file_of_the_extensions_is_used() -> None:
-    used = {"reserved.txt"}
+    used = {"reserved.txt", "existing/extension.yml"}
     for framework in FRAMEWORKS:
         facts = extension(framework)
         used.add(f"{framework}/extension.yml")
@@ -37,7 +35,7 @@ def test_every_file_of_the_extensions_is_used() -> None:
 
 def test_every_extension_is_a_choice() -> None:
     folders = {path.parent.name for path in (ROOT / "extensions").glob("*/extension.yml")}
-    assert folders == set(FRAMEWORKS)
+    assert folders == {*FRAMEWORKS, "existing"} == {*choices(ASKED["framework"])}
 
 
 # "worker" is a word of every server as well.

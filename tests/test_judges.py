@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Copy, commit
 from engine import Engine
-from test_render import ASKED, PINS, choices
+from test_render import ASKED, FRAMEWORKS, PINS, choices
 
 WORKFLOWS = [
     "actionlint",
@@ -31,7 +31,7 @@ JUDGES = {
 VARIANTS = [
     {"ci": ci, "builder": builder}
     for ci, builder in itertools.product(choices(ASKED["ci"]), choices(ASKED["builder"]))
-] + [{"framework": framework} for framework in choices(ASKED["framework"])]
+] + [{"framework": framework} for framework in FRAMEWORKS]
 VARIANTS += [
     {
         "ci": ci,

@@ -51,6 +51,10 @@ OTHERS = {
 }
 
 
+# The defaults that copier.yml computes from a lock, where there is none.
+WITHOUT_A_LOCK = {"framework": "fastapi", "python_version": "3.14"}
+
+
 @dataclass(frozen=True)
 class Questions:
     """The questions that one release asks."""
@@ -70,7 +74,7 @@ class Questions:
             return text
         plain = {n: q["default"] for n, q in self.asked.items() if "{" not in str(q["default"])}
         answers = plain | answers
-        framework = answers["framework"]
+        framework = answers.setdefault("framework", WITHOUT_A_LOCK["framework"])
         facts = yaml.safe_load(content(self.version, f"extensions/{framework}/extension.yml"))
         return NativeEnvironment().from_string(text).render(extension=facts, **answers)
 
@@ -81,12 +85,16 @@ class Questions:
             return []
         offered = self.render(question["choices"], answers)
         values = list(offered.values() if isinstance(offered, dict) else offered)
-        return [v for v in values if v != self.render(question["default"], answers)]
+        default = WITHOUT_A_LOCK.get(name) or self.render(question["default"], answers)
+        # Code that is there already needs a project of its own.
+        return [v for v in values if v not in (default, "existing")]
 
     def all_changed(self) -> Answers:
         """Give another answer than the default to every question."""
         answers: Answers = {}
         for name, question in self.asked.items():
+            if not self.render(question.get("when", True), answers):
+                continue
             if "choices" not in question:
                 answers[name] = OTHERS[name]
             elif others := self.choices(name, answers):
@@ -121,7 +129,9 @@ class Questions:
 
 def yours() -> list[str]:
     """Give what an update leaves alone, as copier.yml says it: folders end with a slash."""
-    patterns = [re.search(r"%\}/(.+)\{%", text) for text in config(NOW)["_exclude"]]
+    patterns = [
+        re.search(r"_copier_operation.+%\}/(.+)\{%", text) for text in config(NOW)["_exclude"]
+    ]
     return [match[1] for match in patterns if match]
 
 

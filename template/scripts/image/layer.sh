@@ -41,6 +41,7 @@ split() {
   for site in app/.venv/lib/python3.*/site-packages; do
     mkdir -p "$3/$site"
     for part in "$site"/*; do
+      [ -e "$part" ] || continue
       bytes=$(($(find "$part" -type f -printf '%s+')0))
       [ "$bytes" -lt 1048576 ] || mv "$part" "$3/$site"
     done
