@@ -162,7 +162,9 @@ def test_files_parse(rendered: Rendered) -> None:
 def test_no_mark_of_the_template_is_left(rendered: Rendered) -> None:
     for name, text in rendered.files.items():
         # GitHub's expressions and Go's templates have braces of their own.
-        assert not re.search(r"\{%|\{#|#\}|(?<!\$)\{\{(?!\.|join |json |println )", text), name
+        assert not re.search(
+            r"\{%|\{#|#\}|(?<!\$)\{\{(?!\.|join |json |println |range |if |end)", text
+        ), name
         assert "placeholder" not in text, name
 
 
@@ -317,7 +319,7 @@ def test_both_hosts_check_and_test_by_the_same_commands(copy: Copy, tmp_path: Pa
     github = jobs(texts(copy(tmp_path / "github", ci="github")))
     gitlab = jobs(texts(copy(tmp_path / "gitlab", ci="gitlab")))
     # Only what takes a host's values in, or hands them on, is its own.
-    own = r"^(echo|digest=|CI_COMMIT_REF_NAME=|for |done|if |fi|apk|\. )|tag=|tags\+?=|--tag"
+    own = r"^(echo|digest=|FIRST=|CI_COMMIT_REF_NAME=|for |done|if |fi|apk|\. )|tag=|tags\+?=|--tag"
     own += "|^docker compose logs$"
     for name in github:
         differ = commands(github[name]) ^ commands(gitlab[name])
@@ -515,8 +517,30 @@ def test_both_hosts_build_each_architecture_on_its_own_kind(hosts: Hosts) -> Non
         {"arch": "arm64", "runner": "ubuntu-24.04-arm"},
     ]
     assert hosts["github"]["image"]["runs-on"] == "${{ matrix.runner }}"
-    assert hosts["gitlab"]["image"]["parallel"] == {"matrix": [{"ARCH": ["amd64", "arm64"]}]}
-    assert hosts["gitlab"]["image"]["tags"] == ["saas-linux-small-$ARCH"]
+    # And builds it again there.
+    again = hosts["github"]["reproduce"]
+    assert again["strategy"]["matrix"] == {"arch": ["amd64", "arm64"]}
+    runners = "matrix.arch == 'arm64' && 'ubuntu-24.04-arm' || 'ubuntu-24.04'"
+    assert again["runs-on"] == f"${{{{ {runners} }}}}"
+    for name in ("image", "reproduce"):
+        assert hosts["gitlab"][name]["parallel"] == {"matrix": [{"ARCH": ["amd64", "arm64"]}]}
+        assert hosts["gitlab"][name]["tags"] == ["saas-linux-small-$ARCH"]
+
+
+def test_each_architecture_is_compared_with_its_own_first_build(hosts: Hosts) -> None:
+    (first,) = (
+        step["env"]["FIRST"]
+        for step in hosts["github"]["reproduce"]["steps"]
+        if "FIRST" in step.get("env", {})
+    )
+    outputs = "needs.image.outputs"
+    chosen = f"matrix.arch == 'arm64' && {outputs}.first-arm64 || {outputs}.first-amd64"
+    assert first == f"${{{{ {chosen} }}}}"
+    for arch in ("amd64", "arm64"):
+        assert hosts["github"]["image"]["outputs"][f"first-{arch}"] == (
+            f"${{{{ steps.digest.outputs.manifest-{arch} || steps.layers.outputs.{arch} }}}}"
+        )
+    assert 'FIRST=$(printenv "FIRST_$ARCH")' in lines(hosts["gitlab"]["reproduce"])
 
 
 @pytest.mark.parametrize("host", ["github", "gitlab"])
