@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Copy, commit, git
-from engine import Engine, docker
+from edits import WORKFLOW, loaded
+from engine import CLOSED, Engine, docker
 from package_index import PASSWORD, Index
 from pipelines import NOT_RUN, Host, missing_tools, registry, run_github, run_gitlab
 from test_project import PYTHON
@@ -314,6 +315,87 @@ def test_verify_wants_provenance_and_sbom_of_each_platform(
         assert verify("no-sbom", "c0ffee").returncode != 0
         assert verify("short-provenance", "c0ffee").returncode != 0
         docker("image", "rm", "--force", *(f"{image}:{tag}" for tag in built), check=False)
+
+
+@pytest.fixture(scope="module")
+def arm64(engine: Engine) -> None:
+    """Have an engine that runs arm64; without an emulator skip, or fail where REQUIRE_ENGINE=1."""
+    if "linux/arm64" in docker("buildx", "inspect").stdout:
+        return
+    if os.environ.get("REQUIRE_ENGINE") == "1":
+        pytest.fail("REQUIRE_ENGINE=1, but this machine cannot run linux/arm64")
+    pytest.skip("this machine cannot run linux/arm64")
+
+
+def joining(project: Path) -> list[str]:
+    """Return the lines with which a project's pipeline joins the architectures."""
+    if (project / WORKFLOW).exists():
+        publish = loaded(project, WORKFLOW)["jobs"]["publish"]["steps"]
+        (lines,) = (step["run"] for step in publish if step["name"] == "Join the architectures")
+        return str(lines).splitlines()
+    script = loaded(project, ".gitlab-ci.yml")["publish"]["script"]
+    return [line for line in script if "imagetools" in line]
+
+
+def test_arm64_builds_the_same_twice_runs_and_joins_amd64(
+    tools: None,
+    scanner: None,
+    arm64: None,
+    engine: Engine,
+    copy: Copy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the targets and lines of the pipelines, on an emulator, which they do not need."""
+    project = copy(tmp_path / "project")
+    monkeypatch.chdir(project)
+    with registry(tmp_path) as served:
+        image = f"{served.address}/acme/joined"
+        for name, value in {"IMAGE": image, "REVISION": "c0ffee"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+
+        def build(arch: str, target: str, *options: str) -> str:
+            monkeypatch.setenv("ARCH", arch)
+            described = tmp_path / f"{target}-{arch}.json"
+            bake = ["buildx", "bake", f"--metadata-file={described}", *options]
+            docker(*bake, f"--set={target}.platform=linux/{arch}", target)
+            return str(json.loads(described.read_text())[target]["containerimage.digest"])
+
+        built = {"amd64": build("amd64", "release")}
+        built["arm64"] = build("arm64", "release", "--no-cache")
+        pulled = f"{image}@{built['arm64']}"
+        pushed = json.loads(docker("buildx", "imagetools", "inspect", "--raw", pulled).stdout)
+        (first,) = (
+            manifest["digest"]
+            for manifest in pushed["manifests"]
+            if manifest["platform"] == {"architecture": "arm64", "os": "linux"}
+        )
+        assert build("arm64", "rebuild") == first
+
+        docker("pull", "--quiet", "--platform=linux/arm64", pulled)
+        machine = ["--entrypoint=python", pulled, "-c", "import os; print(os.uname().machine)"]
+        assert engine.run("--platform=linux/arm64", *machine).stdout.strip() == "aarch64"
+        with engine.serve(pulled, "--platform=linux/arm64", *CLOSED, "--tmpfs=/tmp") as container:
+            container.wait_until_healthy()
+            assert container.stop(30) == 0
+        docker("image", "rm", "--force", pulled, check=False)
+
+        for host, run in {"github": "GITHUB_RUN_ID", "gitlab": "CI_PIPELINE_ID"}.items():
+            environment = {run: host, "GITHUB_OUTPUT": "joined.env"}
+            environment |= {arch.upper(): digest for arch, digest in built.items()}
+            environment |= {f"DIGEST_{arch}": digest for arch, digest in built.items()}
+            lines = joining(copy(tmp_path / host, ci=host))
+            assert len(lines) == 2
+            (tmp_path / host / "join.sh").write_text("\n".join(["set -eu", *lines]))
+            command = ["sh", "join.sh"]
+            subprocess.run(command, cwd=tmp_path / host, env=os.environ | environment, check=True)
+            (said,) = [*(tmp_path / host).glob("*.env")]
+            _, _, digest = said.read_text().strip().partition("=")
+            verify = ["sh", "scripts/verify.sh", f"{image}@{digest}", "c0ffee"]
+            verified = subprocess.run(verify, capture_output=True, text=True)
+            assert verified.returncode == 0, verified.stdout + verified.stderr
+            assert "2 platforms, 2 with" in verified.stdout
 
 
 @pytest.mark.parametrize(
