@@ -3,6 +3,7 @@
 #   layer.sh compile ROOT FOLDER   compile the modules in ROOT/FOLDER; in the image they are in /FOLDER
 #   layer.sh date ROOT...          give each file the date that all files have
 #   layer.sh normalize ROOT...     the same, and let everybody read and nobody but root write
+#   layer.sh name_user ROOT           add the users of Debian and the one of the image to ROOT/etc
 #   layer.sh strip VENV            remove what only uv and shells read
 #   layer.sh split APP ROOT HEAVY  move APP into ROOT, and what has 1 MiB or more in site-packages into HEAVY
 #   layer.sh refuse_secrets ROOT   fail if a file there looks like a secret
@@ -25,6 +26,15 @@ date() {
 normalize() {
   chmod -R u=rwX,go=rX "$@"
   date "$@"
+}
+
+# What apt adds may come with users of its own: then the /etc of that stage is mounted as /packages.
+name_user() {
+  etc=/packages
+  [ -d "$etc" ] || etc=/etc
+  mkdir -p "$1/etc"
+  sed '$a app:x:10001:10001::/tmp:/usr/sbin/nologin' "$etc/passwd" >"$1/etc/passwd"
+  sed '$a app:x:10001:' "$etc/group" >"$1/etc/group"
 }
 
 # Nobody needs these at run time, and they change with the version of uv.
