@@ -388,7 +388,8 @@ def test_arm64_builds_the_same_twice_runs_and_joins_amd64(
         with engine.serve(pulled, "--platform=linux/arm64", *CLOSED, "--tmpfs=/tmp") as container:
             container.wait_until_healthy()
             assert container.stop(30) == 0
-        docker("image", "rm", "--force", pulled, check=False)
+        pushed_names = [f"{image}:build-c0ffee-{arch}" for arch in built]
+        docker("image", "rm", "--force", pulled, *pushed_names, check=False)
 
         for host, run in {"github": "GITHUB_RUN_ID", "gitlab": "CI_PIPELINE_ID"}.items():
             environment = {run: host, "GITHUB_OUTPUT": "joined.env"}
