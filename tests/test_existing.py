@@ -104,6 +104,16 @@ def test_nothing_of_the_owners_changes_at_copy_update_and_recopy(
 
 
 @RENDER
+def test_flat_project_gets_no_empty_folder(template: Path, tmp_path: Path) -> None:
+    """An empty src would be a layout of its own for setuptools, and in the way of an import."""
+    folder = write(tmp_path / "mine", {"uv.lock": lock(source='virtual = "."'), "app.py": ""})
+    adopt(template, folder, **SERVED)
+    commit(folder)
+    update(folder, port="9000")
+    assert not {"src", "tests"} & {path.name for path in folder.iterdir()}
+
+
+@RENDER
 def test_deleted_files_of_the_owners_stay_deleted(template: Path, tmp_path: Path) -> None:
     folder = write(tmp_path / "mine", MINE)
     adopt(template, folder, **SERVED)
@@ -174,6 +184,19 @@ def stored(
 
 UVICORN = '    { name = "uvicorn" },\n'
 GUNICORN = '    { name = "gunicorn" },\n'
+# Compiled, for the versions that it was released for.
+COMPILED = """
+[[package]]
+name = "fast"
+version = "1.0"
+source = { registry = "https://pypi/simple" }
+wheels = [
+    { url = "https://files/fast-1.0-cp312-cp312-manylinux_2_28_x86_64.whl", hash = "sha256:0" },
+    { url = "https://files/fast-1.0-cp313-cp313-manylinux_2_28_x86_64.whl", hash = "sha256:0" },
+    { url = "https://files/fast-1.0-cp314-cp314t-manylinux_2_28_x86_64.whl", hash = "sha256:0" },
+]
+"""
+STABLE = COMPILED.replace("fast", "stable").replace("cp312-cp312", "cp311-abi3")
 
 
 @RENDER
@@ -210,6 +233,16 @@ GUNICORN = '    { name = "gunicorn" },\n'
         ({"uv.lock": lock(dependencies=UVICORN, requires=">=3.15"), "app.py": ""}, {"python_version": "3.15"}),
         ({"uv.lock": lock(dependencies=UVICORN), "app.py": "", ".python-version": "3.12\n"}, {"python_version": "3.12"}),
         ({"uv.lock": lock(dependencies=UVICORN), "app.py": ""}, {"python_version": "3.14"}),
+        ({"uv.lock": lock(dependencies=UVICORN) + COMPILED, "app.py": ""}, {"python_version": "3.13"}),
+        ({"uv.lock": lock(dependencies=UVICORN) + STABLE, "app.py": ""}, {"python_version": "3.14"}),
+        (
+            {"uv.lock": lock(dependencies=GUNICORN + UVICORN), "app.py": ""},
+            {"command": ["uvicorn", "app:app", "--host=0.0.0.0", "--port=8000"]},
+        ),
+        (
+            {"uv.lock": lock(dependencies=GUNICORN), "site/asgi.py": "", "site/wsgi.py": ""},
+            {"command": ["gunicorn", "--bind=0.0.0.0:8000", "site.wsgi:application"]},
+        ),
     ],
 )  # fmt: skip
 def test_defaults_are_read_from_the_lock(
