@@ -1,6 +1,7 @@
 """Services of every shape that the template can adopt, as data: their files, and the answers that it cannot read."""
 
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +64,9 @@ class Shape:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
         commit(folder)
-        subprocess.run(["uv", "lock", "--quiet"], cwd=folder, check=True)
+        # The Python of these tests, since the one of .python-version need not be on this machine.
+        lock = ["uv", "lock", "--quiet", f"--python={sys.executable}"]
+        subprocess.run(lock, cwd=folder, check=True)
         commit(folder)
         return folder
 
