@@ -14,7 +14,7 @@ set -eu
 compile() {
   cd "$1"
   find "$2" -name '*.py' -print0 | LC_ALL=C sort -z \
-    | PYTHONDONTWRITEBYTECODE=1 xargs -r -0 -n 100 -P "$(nproc)" \
+    | PYTHONDONTWRITEBYTECODE=1 xargs -r -0 -n 300 -P "$(nproc)" \
       python -P -X no_debug_ranges -m compileall -qf --invalidation-mode=unchecked-hash -p /
 }
 
