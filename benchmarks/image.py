@@ -2,8 +2,9 @@
 
     uv run python benchmarks/image.py --svg docs/benchmark.svg --json benchmark.json
 
-It needs a Docker engine on this machine and the package index. Each round takes about half a minute
-a layout on two cores. The table goes to stdout.
+It needs a Docker engine on this machine, the package index and Debian's; what an empty node takes
+is measured where root may start a second engine. Each round takes about a minute a layout on two
+cores. The table goes to stdout.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
@@ -22,8 +23,11 @@ import yaml
 from common import machine, released, say
 from copier import run_copy
 from engine import Engine, docker
-from measure import Sizes, started
+from measure import Sizes, Wrk, started
+from node import Node, unavailable
+from pipelines import registry
 from report import Results, drawing, table
+from test_contract import ORDER
 
 HERE = Path(__file__).parent
 LAYOUTS = HERE / "layouts"
@@ -68,6 +72,13 @@ class Facts:
         return [f"--build-arg={name}={value}" for name, value in named.items()]
 
 
+def about(rounds: int, facts: Facts) -> dict[str, str]:
+    """Say how and on what the results come about."""
+    made = {"rounds": str(rounds), "python": facts.python, "uv": facts.uv}
+    version = docker("version", "--format={{.Server.Version}}").stdout.strip()
+    return machine() | made | {"docker": version}
+
+
 # --- The layouts ---
 
 
@@ -102,12 +113,12 @@ def others(project: Path, facts: Facts, folder: Path) -> list[Layout]:
     return layouts
 
 
-def prepare(project: Path, facts: Facts, folder: Path) -> Path:
-    """Let uv write the lock with one more dependency, and requirements.txt before and after."""
+def prepare(project: Path, facts: Facts, folder: Path, added: str = DEPENDENCY) -> Path:
+    """Let uv write the lock with more dependencies, and requirements.txt before and after."""
     file = f"--file={HERE / 'prepare.Dockerfile'}"
     output = f"--output=type=local,dest={folder}"
-    dependency = f"--build-arg=DEPENDENCY={DEPENDENCY}"
-    docker("build", file, output, dependency, *facts.arguments, str(project))
+    dependencies = f"--build-arg=DEPENDENCIES={added}"
+    docker("build", file, output, dependencies, *facts.arguments, str(project))
     return folder
 
 
@@ -157,6 +168,8 @@ class Bench:
     facts: Facts
     prepared: Path
     begun: int
+    wrk: Wrk | None = None
+    node: Node | None = None
 
     def build(self, project: Path, layout: Layout, *options: str) -> tuple[str, float]:
         """Build a project in a layout; give the image and the seconds that it took."""
@@ -196,7 +209,7 @@ class Bench:
         return values
 
     def serve(self, image: str) -> dict[str, list[float]]:
-        """Start an image a few times; give seconds, CPU seconds and bytes of memory."""
+        """Start an image a few times; give seconds, CPU seconds, bytes of memory and the rate."""
         # The first start reads the image from the disk.
         with started(image):
             pass
@@ -207,6 +220,24 @@ class Bench:
                 values["cpu"].append(start.cpu)
                 if last:
                     values["memory"].append(start.memory_after(REQUESTS))
+        assert self.wrk
+        with started(image, "--cpuset-cpus=0") as start:
+            rate = self.wrk.rate(start.container, "/quotes", ORDER, "--cpuset-cpus=1")
+        return values | {"rate": [rate]}
+
+    def from_empty_node(self, layout: Layout) -> dict[str, list[float]]:
+        """Push an image with its layers in gzip and in zstd; give the seconds that a node takes."""
+        if not self.node:
+            return {}
+        values = {}
+        for compression, figure in (("gzip", "node"), ("zstd", "node_zstd")):
+            with registry(self.node.folder) as served:
+                name = f"{served.address}/{compression}"
+                forms = f"compression={compression},force-compression=true,oci-mediatypes=true"
+                output = f"--output=type=image,name={name},push=true,{forms}"
+                docker("build", *layout.options, output, str(layout.project))
+                docker("image", "rm", name)
+            values[figure] = [self.node.first_answer(compression)]
         return values
 
     def turn(self, layout: Layout, number: int, clean: list[str]) -> dict[str, list[float]]:
@@ -218,6 +249,7 @@ class Bench:
         size = sum(self.sizes.of(before).values())
         values = {"cold": [seconds], "same": [float(same)], "size": [float(size)]}
         values |= self.rebuild(layout, number, before) | self.serve(before)
+        values |= self.from_empty_node(layout)
         self.forget()
         return values
 
@@ -231,23 +263,25 @@ class Bench:
         return layers
 
     def forget(self) -> None:
-        """Remove the images that were built so far."""
+        """Remove the images of the layouts that were built so far."""
+        if self.wrk:
+            self.engine.built.discard(self.wrk.image)
         self.engine.remove_images()
         self.engine.built.clear()
 
     def run(self, layouts: list[Layout], rounds: int) -> Results:
         """Measure the layouts by turns, so that a slow minute does not hit only one."""
-        about = {"rounds": str(rounds), "python": self.facts.python, "uv": self.facts.uv}
-        docker_version = docker("version", "--format={{.Server.Version}}").stdout.strip()
-        results = Results(machine() | about | {"docker": docker_version})
+        results = Results(about(rounds, self.facts))
         clean = {}
         for layout in layouts:
             say(f"warm-up: {layout.name}")
             clean[layout.name] = self.warm_up(layout)
         for number in range(1, rounds + 1):
-            for layout in layouts:
+            for index, layout in enumerate(layouts):
                 say(f"round {number} of {rounds}: {layout.name}")
-                results.add(layout.name, self.turn(layout, number, clean[layout.name]))
+                # An edit of its own, or a layout could take another's steps from the cache.
+                edit = number * len(layouts) + index
+                results.add(layout.name, self.turn(layout, edit, clean[layout.name]))
         return results
 
 
@@ -256,8 +290,8 @@ def measured(rounds: int, only: list[str]) -> Results:
     if reason := Engine.unavailable():
         raise SystemExit(reason)
     engine = Engine(f"bench-{getpid()}")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         own = render(released(folder, "v9999.0.0"), folder)
         facts = Facts.of(own[0].project)
         prepared = prepare(own[0].project, facts, folder / "prepared")
@@ -268,11 +302,17 @@ def measured(rounds: int, only: list[str]) -> Results:
         chosen = [layout for layout in layouts if not only or layout.name in only]
         if not chosen:
             raise SystemExit(f"--only takes {[layout.name for layout in layouts]}")
-        bench = Bench(engine, Sizes(engine), facts, prepared, int(time.time()))
-        try:
-            return bench.run(chosen, rounds)
-        finally:
-            bench.forget()
+        wrk = Wrk.built(engine, folder / "wrk")
+        stack.callback(docker, "image", "rm", wrk.image)
+        node = None
+        if reason := unavailable():
+            say(f"nothing about an empty node: {reason}")
+        else:
+            (folder / "registry").mkdir()
+            node = stack.enter_context(closing(Node(folder / "registry")))
+        bench = Bench(engine, Sizes(engine), facts, prepared, int(time.time()), wrk, node)
+        stack.callback(bench.forget)
+        return bench.run(chosen, rounds)
 
 
 def main() -> None:

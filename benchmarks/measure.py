@@ -18,10 +18,17 @@ from os import sysconf
 from pathlib import Path
 
 from engine import CLOSED, Container, Engine, docker
+from test_contract import ACCEPT, ORDER
+from test_render import PINS
 
 # The port inside the container.
 PORT = 8000
 CGROUPS = Path("/sys/fs/cgroup")
+SECONDS = 4
+WRK = """
+FROM python:3.13-slim-{suite}
+RUN apt-get update && apt-get install --yes --no-install-recommends wrk
+"""
 # As closed as the README says, but as the image's own user.
 OPTIONS = [option for option in CLOSED if not option.startswith("--user")]
 
@@ -46,6 +53,43 @@ class Sizes:
         """Give the bytes of the layers that an image has and the one before it had not."""
         new = set(self.engine.layers(image)) - set(self.engine.layers(before))
         return sum(size for digest, size in self.of(image).items() if digest in new)
+
+
+@dataclass
+class Wrk:
+    """The program that loads a service, in an image of its own."""
+
+    engine: Engine
+    image: str
+
+    @classmethod
+    def built(cls, engine: Engine, folder: Path) -> "Wrk":
+        """Build the image from Debian's package."""
+        folder.mkdir()
+        (folder / "Dockerfile").write_text(WRK.format(suite=PINS["suite"]))
+        return cls(engine, engine.build(folder, "wrk"))
+
+    def rate(self, container: Container, path: str, body: object, *options: str) -> float:
+        """Send POST requests for SECONDS over 32 connections; give how many a second.
+
+        Raises:
+            AssertionError: an answer was no success.
+        """
+        headers = {"Content-Type": "application/json"} | ACCEPT
+        script = [
+            'wrk.method = "POST"',
+            f"wrk.path = {json.dumps(path)}",
+            f"wrk.body = {json.dumps(json.dumps(body))}",
+            *(f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in headers.items()),
+            "done = function(s) io.write(s.requests / s.duration * 1e6, ' ', s.errors.status) end",
+        ]
+        command = ["sh", "-c", 'echo "$0" >/tmp/s && exec wrk "$@"', "\n".join(script)]
+        command += ["-t1", "-c32", f"-d{SECONDS}s", "-s", "/tmp/s", f"http://localhost:{PORT}"]
+        network = f"--network=container:{container.name}"
+        printed = self.engine.run(network, *options, self.image, *command).stdout
+        rate, errors = printed.splitlines()[-1].split()
+        assert errors == "0", printed
+        return float(rate)
 
 
 @dataclass
@@ -144,8 +188,7 @@ class Start:
 
     def memory_after(self, requests: int) -> float:
         """Send so many requests, one after another; give the bytes it then holds."""
-        line = {"sku": "A-1", "quantity": 10, "unit_price": "9.99"}
-        body, headers = json.dumps({"lines": [line]}), {"Content-Type": "application/json"}
+        body, headers = json.dumps(ORDER), {"Content-Type": "application/json"}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port)) as connection:
             for _ in range(requests):
                 connection.request("POST", "/quotes", body, headers)
@@ -156,14 +199,14 @@ class Start:
 
 
 @contextmanager
-def started(image: str) -> Iterator[Start]:
+def started(image: str, *options: str) -> Iterator[Start]:
     """Start an image; measure from when its process runs to the first answer; remove it.
 
     The image's health check is off: it would be measured as well.
     """
     port = free_port()
     published = [f"--publish=127.0.0.1:{port}:{PORT}", f"--env=PORT={PORT}", "--no-healthcheck"]
-    container = Container(docker("create", *published, *OPTIONS, image).stdout.strip())
+    container = Container(docker("create", *published, *OPTIONS, *options, image).stdout.strip())
     try:
         # Not waited for, because the service may answer before the command ends.
         with subprocess.Popen(["docker", "start", container.name], stdout=subprocess.DEVNULL):

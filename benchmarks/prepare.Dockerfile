@@ -1,4 +1,4 @@
-# What uv alone can write: the lock after one more dependency, and requirements.txt for pip. In a
+# What uv alone can write: the lock with more dependencies, and requirements.txt for pip. In a
 # container, because this machine need not have the service's Python.
 ARG PYTHON
 ARG UV
@@ -12,9 +12,9 @@ COPY pyproject.toml uv.lock ./
 RUN cp -a /before /after
 RUN uv export --quiet --frozen --no-dev --no-emit-project --output-file=requirements.txt
 WORKDIR /after
-ARG DEPENDENCY
+ARG DEPENDENCIES
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv add --quiet --no-sync "$DEPENDENCY" \
+    uv add --quiet --no-sync $DEPENDENCIES \
     && uv export --quiet --frozen --no-dev --no-emit-project --output-file=requirements.txt
 
 FROM scratch

@@ -13,15 +13,16 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True)
 class Figure:
-    """Something that is measured: seconds, bytes, or 1 for yes and 0 for no."""
+    """Something that is measured: seconds, bytes, a rate, or 1 for yes and 0 for no."""
 
     key: str
     title: str
-    unit: Literal["s", "B", "yes"]
+    unit: Literal["s", "B", "/s", "yes"]
 
 
 FIGURES = [
     Figure("cold", "clean build, uv's cache warm", "s"),
+    Figure("cold_one", "clean build, its steps on one core", "s"),
     Figure("code", "rebuild after a code edit", "s"),
     Figure("dependency", "rebuild after one more dependency", "s"),
     Figure("version", "rebuild after a new version of the project", "s"),
@@ -30,9 +31,12 @@ FIGURES = [
     Figure("pushed_version", "pushed after a new version of the project", "B"),
     Figure("size", "image, gzip", "B"),
     Figure("same", "two clean builds give the same layers", "yes"),
+    Figure("node", "empty node to first answer", "s"),
+    Figure("node_zstd", "empty node to first answer, zstd", "s"),
     Figure("start", "start to first answer", "s"),
     Figure("cpu", "CPU to first answer", "s"),
     Figure("memory", "memory after 1,000 requests", "B"),
+    Figure("rate", "requests per second, one process on a core", "/s"),
 ]
 TITLES = {figure.key: figure.title for figure in FIGURES}
 UNITS = {figure.key: figure.unit for figure in FIGURES}
@@ -93,6 +97,8 @@ def written(value: float, unit: str) -> str:
         return "yes" if value else "no"
     if unit == "s":
         return f"{value:.2f} s"
+    if unit == "/s":
+        return f"{value:.0f}"
     for size, name in ((1e6, "MB"), (1e3, "kB")):
         if value >= size:
             return f"{value / size:.1f} {name}"
@@ -117,6 +123,8 @@ def table(results: Results) -> str:
     """Write a Markdown table: a row a figure, a column a layout."""
     rows = [["figure", *results.samples], ["---"] * (len(results.samples) + 1)]
     for figure in FIGURES:
+        if not any(figure.key in measured for measured in results.samples.values()):
+            continue
         rows.append([figure.title, *(cell(results, name, figure.key) for name in results.samples)])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     note = f"In brackets: the part of {REFERENCE}'s figure." if REFERENCE in results.samples else ""
@@ -125,7 +133,7 @@ def table(results: Results) -> str:
 
 # --- The drawing: its lengths are pixels ---
 
-PANELS = ["pushed_code", "start", "cpu", "size"]
+PANELS = ["pushed_code", "node", "start", "size"]
 WIDTH, GAP, MARGIN = 840, 32, 6
 NAMES, VALUES, ROW, HEAD = 128, 76, 24, 32
 PANEL = (WIDTH - GAP - 2 * MARGIN) // 2
@@ -138,12 +146,18 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f232
 .note { font-size: 12px; }
 .own { fill: #0969da; }
 .other { fill: #8c959f; }
+.line { fill: none; stroke-width: 2; }
+.line.own { stroke: #0969da; }
+.line.other { stroke: #8c959f; }
+.axis { fill: none; stroke: #8c959f; stroke-width: 1; }
 text.own { fill: #1f2328; font-weight: 600; }
 @media (prefers-color-scheme: dark) {
 text, text.own { fill: #f0f6fc; }
 .muted { fill: #9198a1; }
 rect.own { fill: #4493f8; }
+.line.own { stroke: #4493f8; fill: none; }
 .other { fill: #6e7681; }
+.line.other { fill: none; }
 }
 """
 
@@ -192,6 +206,100 @@ def spoken(results: Results) -> str:
     return " ".join(sentences)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A figure over the sizes of a project: packages or modules, whichever its points differ in."""
+
+    figure: str
+    title: str
+    axis: Literal["packages", "modules"]
+
+
+HEIGHT = 150
+
+
+def on_axis(title: str, axis: str) -> int:
+    """Give the number of packages or modules in a title such as "20 packages, 10 modules"."""
+    numbers = dict(part.split()[::-1] for part in title.split(", "))
+    return int(numbers[axis])
+
+
+def curve(results: dict[str, Results], drawn: Curve, x: float, y: float) -> list[str]:
+    """Draw one figure over the size, a line each layout; both axes begin at 0."""
+    first = next(iter(results))
+    other = "modules" if drawn.axis == "packages" else "packages"
+    sizes = {
+        title: on_axis(title, drawn.axis)
+        for title in results
+        if on_axis(title, other) == on_axis(first, other)
+    }
+    layouts = [*results[first].samples]
+    values = {
+        (name, size): results[title].value(name, drawn.figure) or 0.0
+        for name in layouts
+        for title, size in sizes.items()
+    }
+    wide, top = PANEL - VALUES - NAMES, y + HEAD
+    right, highest = max(sizes.values()), max(values.values())
+    body = [label(x, y + 14, drawn.title, "title")]
+    body.append(f'<path d="M{x:g} {top:g}v{HEIGHT}h{wide:g}" class="axis"/>')
+    for size in sizes.values():
+        at = x + wide * size / right
+        body.append(label(at - 8, top + HEIGHT + 16, str(size), "muted note"))
+    for name in layouts:
+        kind = "own" if ours(name) else "other"
+        dashed = ' stroke-dasharray="5 3"' if name == "here, distroless" else ""
+        places = [
+            (x + wide * size / right, top + HEIGHT * (1 - values[name, size] / highest))
+            for size in sizes.values()
+        ]
+        points = " ".join(f"{across:.1f},{down:.1f}" for across, down in places)
+        body.append(f'<polyline points="{points}" class="line {kind}"{dashed}/>')
+    # At the end of each line its name; those of lines that end together are moved apart.
+    ends = sorted(layouts, key=lambda name: -values[name, right])
+    below = top - 20.0
+    for name in ends:
+        below = max(top + HEIGHT * (1 - values[name, right] / highest) + 4, below + 16)
+        text = f"{name} {written(values[name, right], UNITS[drawn.figure])}"
+        body.append(label(x + wide + 8, below, text, "own" if ours(name) else "muted"))
+    return body
+
+
+def curves(results: dict[str, Results], drawn: list[Curve]) -> str:
+    """Draw how figures grow as an SVG, two panels a row; results by their size."""
+    step = HEAD + HEIGHT + 44
+    height = (len(drawn) + 1) // 2 * step + MARGIN + 16
+    body: list[str] = []
+    spoken = []
+    for index, one in enumerate(drawn):
+        body += curve(results, one, MARGIN + index % 2 * (PANEL + GAP), MARGIN + index // 2 * step)
+    for title, result in results.items():
+        said = ", ".join(
+            f"{TITLES[one]} {name} {cell(result, name, one)}"
+            for one in dict.fromkeys(curve.figure for curve in drawn)
+            for name in result.samples
+        )
+        spoken.append(f"{title}: {said}.")
+    heading = next(iter(results.values())).heading()
+    body.append(label(MARGIN, height - 6, f"Less is better. {heading}", "muted note"))
+    return svg("How the cost of an image grows", " ".join(spoken), height, body)
+
+
+def svg(title: str, description: str, height: float, body: list[str]) -> str:
+    """Give the drawing around its parts."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" '
+            f'width="{WIDTH}" height="{height:g}" role="img" aria-labelledby="title desc">',
+            f'<title id="title">{escape(title)}</title>',
+            f'<desc id="desc">{escape(description)}</desc>',
+            f"<style>{STYLE}</style>",
+            *body,
+            "</svg>\n",
+        ]
+    )
+
+
 def drawing(results: Results) -> str:
     """Draw the figures that matter most as an SVG, two panels a row."""
     step = HEAD + ROW * len(results.samples) + 22
@@ -201,14 +309,4 @@ def drawing(results: Results) -> str:
         x = MARGIN + index % 2 * (PANEL + GAP)
         body += panel(results, figure, x, MARGIN + index // 2 * step)
     body.append(label(MARGIN, height - 6, f"Less is better. {results.heading()}", "muted note"))
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" height="{height}" role="img" aria-labelledby="title desc">',
-            '<title id="title">The image beside other ways to write it</title>',
-            f'<desc id="desc">{escape(spoken(results))}</desc>',
-            f"<style>{STYLE}</style>",
-            *body,
-            "</svg>\n",
-        ]
-    )
+    return svg("The image beside other ways to write it", spoken(results), height, body)

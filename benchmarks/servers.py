@@ -8,7 +8,7 @@ has the first core and wrk the second; with two, both share what there is.
 """
 
 import argparse
-import json
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -17,29 +17,12 @@ from statistics import median
 from common import machine, released, say
 from copier import run_copy
 from engine import CLOSED, Container, Engine, docker
-from measure import Sizes
-from test_contract import ACCEPT, ORDER, PYTHON, RESOURCES
-from test_render import PINS, SERVICES, extension
+from measure import SECONDS, Sizes, Wrk
+from test_contract import ORDER, PYTHON, RESOURCES
+from test_render import SERVICES, extension
 
 VERSION = "v9999.0.0"
-SECONDS = 4
-WRK = """
-FROM python:3.13-slim-{suite}
-RUN apt-get update && apt-get install --yes --no-install-recommends wrk
-"""
-
-
-def script(path: str, body: object) -> str:
-    """Give what wrk is to send, in its language."""
-    headers = {"Content-Type": "application/json"} | ACCEPT
-    lines = [
-        'wrk.method = "POST"',
-        f"wrk.path = {json.dumps(path)}",
-        f"wrk.body = {json.dumps(json.dumps(body))}",
-        *(f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in headers.items()),
-        "done = function(s) io.write(s.requests / s.duration * 1e6, ' ', s.errors.status) end",
-    ]
-    return "\n".join(lines)
+PRELOADED = "/preloaded.so"
 
 
 def memory(container: Container) -> float:
@@ -50,21 +33,16 @@ def memory(container: Container) -> float:
     return float(number) * {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit] / 1e6
 
 
-def measure(engine: Engine, image: str, wrk: str, framework: str, workers: int) -> list[float]:
+def measure(wrk: Wrk, image: str, framework: str, workers: int, preload: str) -> list[float]:
     """Run a service and load it; give requests per second and megabytes."""
     path, body = RESOURCES.get(framework, ("/quotes", ORDER))
     options = [*CLOSED, f"--env=WEB_CONCURRENCY={workers}"]
-    cores = ["--cpuset-cpus=0"] if workers == 1 else []
-    with engine.serve(image, *options, *cores) as container:
+    if preload:
+        options += [f"--volume={preload}:{PRELOADED}:ro", f"--env=LD_PRELOAD={PRELOADED}"]
+    own, other = (["--cpuset-cpus=0"], ["--cpuset-cpus=1"]) if workers == 1 else ([], [])
+    with wrk.engine.serve(image, *options, *own) as container:
         container.wait_until_healthy()
-        command = ["sh", "-c", 'echo "$0" >/tmp/s && exec wrk "$@"', script(path, body)]
-        command += ["-t1", "-c32", f"-d{SECONDS}s", "-s", "/tmp/s", "http://localhost:8000"]
-        network = f"--network=container:{container.name}"
-        pinned = ["--cpuset-cpus=1"] if workers == 1 else []
-        printed = engine.run(network, *pinned, wrk, *command).stdout
-        rate, errors = printed.splitlines()[-1].split()
-        assert errors == "0", printed
-        return [float(rate), memory(container)]
+        return [wrk.rate(container, path, body, *other), memory(container)]
 
 
 def main() -> None:
@@ -72,6 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the servers.")
     parser.add_argument("--rounds", type=int, default=3, help="how many, by turns (3)")
     parser.add_argument("--framework", help="only this one")
+    preload = "a library, such as another allocator, to run each service with as well"
+    parser.add_argument("--preload", nargs="+", default=[], metavar="PATH", help=preload)
     arguments = parser.parse_args()
     rounds: int = arguments.rounds
     engine = Engine("copier-uv-docker-servers")
@@ -81,13 +61,11 @@ def main() -> None:
         if "app.py" in extension(service["framework"])["src"]
         and arguments.framework in (None, service["framework"])
     ]
-    values: dict[tuple[str, str, int], list[list[float]]] = {}
+    values: dict[tuple[str, str, str, int], list[list[float]]] = {}
     sizes: dict[tuple[str, str], float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "wrk").mkdir()
-        (folder / "wrk" / "Dockerfile").write_text(WRK.format(suite=PINS["suite"]))
-        wrk = engine.build(folder / "wrk", "wrk")
+        wrk = Wrk.built(engine, folder / "wrk")
         template = released(folder, VERSION)
         images = {}
         for service in services:
@@ -99,10 +77,11 @@ def main() -> None:
             sizes[service["framework"], service["server"]] = size
         for number in range(rounds):
             for (framework, server), image in images.items():
-                for workers in (1, 2):
-                    say(f"round {number + 1} of {rounds}: {framework}, {server}, {workers}")
-                    values.setdefault((framework, server, workers), []).append(
-                        measure(engine, image, wrk, framework, workers)
+                for preload, workers in itertools.product(["", *arguments.preload], (1, 2)):
+                    name = f"{server} {Path(preload).name}".strip()
+                    say(f"round {number + 1} of {rounds}: {framework}, {name}, {workers}")
+                    values.setdefault((framework, server, preload, workers), []).append(
+                        measure(wrk, image, framework, workers, preload)
                     )
                     time.sleep(0.5)
     engine.remove_images()
@@ -113,11 +92,12 @@ def main() -> None:
     )
     print("| framework | server | requests/s, 1 | requests/s, 2 | MB, 1 | MB, 2 | image, MB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for (framework, server), megabytes in sizes.items():
-        one, two = values[framework, server, 1], values[framework, server, 2]
+    for (framework, server), preload in itertools.product(sizes, ["", *arguments.preload]):
+        one, two = (values[framework, server, preload, workers] for workers in (1, 2))
         rates = [f"{median(run[0] for run in runs):.0f}" for runs in (one, two)]
         used = [f"{median(run[1] for run in runs):.0f}" for runs in (one, two)]
-        cells = [framework, server, *rates, *used, f"{megabytes:.1f}"]
+        name = f"{server} {Path(preload).name}".strip()
+        cells = [framework, name, *rates, *used, f"{sizes[framework, server]:.1f}"]
         print(f"| {' | '.join(cells)} |")
 
 

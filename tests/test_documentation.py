@@ -32,6 +32,7 @@ FIGURES = {
     "pushed after a one-line edit": "pushed after a code edit",
     "pushed after one more dependency": "pushed after one more dependency",
     "two clean builds give the same layers": "two clean builds give the same layers",
+    "from an empty node to the first answer": "empty node to first answer",
     "start to the first answer": "start to first answer",
     "CPU until then": "CPU to first answer",
     "rebuild after an edit": "rebuild after a code edit",
