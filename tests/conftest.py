@@ -9,7 +9,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from copier import _template, run_copy
@@ -171,6 +171,13 @@ def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     shutil.rmtree(folder)
 
 
+def without(reason: str) -> NoReturn:
+    """Skip a test that needs what is not here, or fail it where REQUIRE_ENGINE=1."""
+    if os.environ.get("REQUIRE_ENGINE") == "1":
+        pytest.fail(f"REQUIRE_ENGINE=1, but {reason}")
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a clone in which the working tree, committed or not, is the newest release."""
@@ -208,11 +215,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 @pytest.fixture(scope="session")
 def engine(worker_id: str) -> Iterator[Engine]:
     """Give a Docker engine; without one skip, or fail where REQUIRE_ENGINE=1."""
-    reason = Engine.unavailable()
-    if reason and os.environ.get("REQUIRE_ENGINE") == "1":
-        pytest.fail(f"REQUIRE_ENGINE=1, but {reason}")
-    if reason:
-        pytest.skip(reason)
+    if reason := Engine.unavailable():
+        without(reason)
     engine = Engine(f"copier-uv-docker-{worker_id}")
     yield engine
     # What CI runs on is thrown away, with its images.

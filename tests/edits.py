@@ -248,7 +248,7 @@ EDITS: dict[str, Edit] = {
         SLIM,
     ),
     "a digest of Python": Edit(
-        editing("Dockerfile", r"^(FROM python:\S+)", rf"\1@{DIGEST}"),
+        editing("Dockerfile", r"^(FROM (?:\S+/)?python:\S+)", rf"\1@{DIGEST}"),
         lambda project: DIGEST in stage(project, "python"),
     ),
     "a service and a port": Edit(

@@ -100,7 +100,7 @@ FUTURES: dict[str, Callable[[Path], None]] = {
     "uv": lambda tree: change(tree, "copier.yml", r'^    uv: ".+"', '    uv: "0.99.1"'),
     "suite": lambda tree: change(tree, "copier.yml", r"^    suite: .+", "    suite: forky"),
     "patch of Python": lambda tree: change(
-        tree, DOCKERFILE, r"^(FROM python:\{\{ python_version \}\})-", r"\1.7-"
+        tree, DOCKERFILE, r"^(FROM \{\{ hub \}\}python:\{\{ python_version \}\})-", r"\1.7-"
     ),
     "action": lambda tree: change(
         tree, "copier.yml", r"(actions/checkout: ).+", rf'\1"{"a" * 40} # v99.0.0"'

@@ -28,8 +28,13 @@ class Index:
     """An index, and what a client must know to be served."""
 
     url: str
-    authority: str
+    signed_by: trustme.CA
     folder: Path
+
+    @property
+    def authority(self) -> str:
+        """The certificate of the authority, as text."""
+        return self.signed_by.cert_pem.bytes().decode()
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -49,11 +54,15 @@ class Index:
         """The answers with which a project uses it."""
         return {"index_url": self.url, "certificates": "company"}
 
-    def environment(self) -> dict[str, str]:
-        """Give the environment of a developer whose machine trusts the authority."""
+    def trusted(self) -> Path:
+        """Return a file with the public certificates and the authority's."""
         trusted = self.folder / "trusted.pem"
         trusted.write_text(f"{PUBLIC.read_text()}\n{self.authority}")
-        return os.environ | self.secrets | {"SSL_CERT_FILE": str(trusted)}
+        return trusted
+
+    def environment(self) -> dict[str, str]:
+        """Give the environment of a developer whose machine trusts the authority."""
+        return os.environ | self.secrets | {"SSL_CERT_FILE": str(self.trusted())}
 
     def add_its_package(self, project: Path) -> None:
         """Make a project depend on the package of the index, as its README says."""
@@ -76,8 +85,13 @@ def write_wheel(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def package_index(folder: Path) -> Iterator[Index]:
-    """Serve a package from a folder, until the end of the block."""
+def package_index(folder: Path, everything: bool = False) -> Iterator[Index]:
+    """Serve a package from a folder, until the end of the block.
+
+    Args:
+        folder: where the package is made.
+        everything: send whoever asks for another package to the public index.
+    """
     packages = folder / "packages"
     packages.mkdir()
     write_wheel(packages)
@@ -87,6 +101,7 @@ def package_index(folder: Path) -> Iterator[Index]:
 
     script = Path(__file__).with_name("serve_index.py")
     command = [sys.executable, str(script), str(packages), str(certificate), USER, PASSWORD]
+    command += ["everything"] * everything
     with (folder / "index.log").open("w") as log:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert server.stdout
@@ -94,7 +109,7 @@ def package_index(folder: Path) -> Iterator[Index]:
         port = server.stdout.readline().strip()
         assert port, (folder / "index.log").read_text()
         url = f"https://127.0.0.1:{port}/simple"
-        yield Index(url, authority.cert_pem.bytes().decode(), folder)
+        yield Index(url, authority, folder)
     finally:
         server.kill()
         server.communicate()

@@ -10,12 +10,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import yaml
 from conftest import commit, git
 from engine import docker
@@ -84,8 +86,13 @@ class Registry:
 
 
 @contextlib.contextmanager
-def registry(folder: Path) -> Iterator[Registry]:
-    """Run a registry that keeps its images in a folder, until the end of the block."""
+def registry(folder: Path, login: tuple[str, str] | None = None) -> Iterator[Registry]:
+    """Run a registry that keeps its images in a folder, until the end of the block.
+
+    Args:
+        folder: where its images, its settings and its log are.
+        login: the user and the password without which it answers nothing.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -94,6 +101,12 @@ def registry(folder: Path) -> Iterator[Registry]:
         "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
         "http": {"addr": address},
     }
+    if login:
+        users = folder / "users"
+        users.write_bytes(
+            login[0].encode() + b":" + bcrypt.hashpw(login[1].encode(), bcrypt.gensalt(4))
+        )
+        settings["auth"] = {"htpasswd": {"realm": "mirror", "path": str(users)}}
     (folder / "registry.yml").write_text(yaml.safe_dump(settings))
     with (folder / "registry.log").open("w") as log:
         command = ["docker-registry", "serve", str(folder / "registry.yml")]
@@ -104,6 +117,9 @@ def registry(folder: Path) -> Iterator[Registry]:
             while True:
                 try:
                     served.images()
+                    break
+                except urllib.error.HTTPError:
+                    # It wants the login.
                     break
                 except OSError:
                     assert process.poll() is None, (folder / "registry.log").read_text()

@@ -1,8 +1,9 @@
 """A package index behind a password and TLS. A process of its own: pypiserver changes imports.
 
-    python serve_index.py FOLDER CERTIFICATE USER PASSWORD
+    python serve_index.py FOLDER CERTIFICATE USER PASSWORD [everything]
 
 The certificate's file has its key as well. It serves on a free port of loopback and prints that.
+What it does not have is refused, or looked for in the public index with "everything".
 """
 
 import ssl
@@ -12,7 +13,7 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 import pypiserver
 
-folder, certificate, *login = sys.argv[1:]
+folder, certificate, user, password, *everything = sys.argv[1:]
 
 
 class Server(ThreadingMixIn, WSGIServer):
@@ -23,9 +24,9 @@ class Server(ThreadingMixIn, WSGIServer):
 
 index = pypiserver.app(
     roots=[folder],
-    disable_fallback=True,
+    disable_fallback=not everything,
     authenticate=["list", "download"],
-    auther=lambda *given: list(given) == login,
+    auther=lambda *given: given == (user, password),
 )
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(certificate)

@@ -49,6 +49,18 @@ BAD = [
         "https://pypi.example.com/simple?x=1", "https://pypi.example.com/a b", 'https://x/"', "https://",
         "https://pypi.example.com/simple\n", "https://${HOST}/simple", "https://x/{{ y }}",
     ]),
+    *(("registry", value, "a host with a path") for value in [
+        "mirror", "https://registry.example.com", "registry.example.com/", "me:pw@example.com",
+        "example.com/Mirror", "example.com/a b", "registry.example.com\n", "${X}.example.com",
+    ]),
+    *(("index_names", value, "the names of [[tool.uv.index]]") for value in [
+        "a,b", " a", "a  b", "-a", "a\n", "$(id)", "ä",
+    ]),
+    *(("git_server", value, "https://HOST or ssh://USER@HOST") for value in [
+        "git.example.com", "http://git.example.com", "https://me:pw@example.com", "https://$(id)",
+        "https://example.com/acme", "ssh://git.example.com", "git@git.example.com:acme",
+        "https://git.example.com\n",
+    ]),
     *(("certificates", value, "public") for value in ["corporate", "Public", ""]),
     *(("image", value, "slim") for value in ["alpine", "Distroless", ""]),
     *((name, value, "names of Debian packages") for name in ("apt_packages", "build_packages")

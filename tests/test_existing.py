@@ -197,6 +197,12 @@ wheels = [
 ]
 """
 STABLE = COMPILED.replace("fast", "stable").replace("cp312-cp312", "cp311-abi3")
+PRIVATE = """
+[[package]]
+name = "prices"
+version = "1.0"
+source = { git = "ssh://git@git.corp:2222/acme/prices.git?rev=v1#0123" }
+"""
 
 
 @RENDER
@@ -228,6 +234,7 @@ STABLE = COMPILED.replace("fast", "stable").replace("cp312-cp312", "cp311-abi3")
             {"uv.lock": lock(dependencies=UVICORN), "app.py": "", "LICENSE": "", "uv.toml": "", "mine/__init__.py": ""},
             {"version_from": "file", "sources": "LICENSE mine", "manifests": "uv.toml"},
         ),
+        ({"uv.lock": lock(dependencies=UVICORN) + PRIVATE, "app.py": ""}, {"git_server": "ssh://git@git.corp:2222"}),
         ({"uv.lock": lock(dependencies=UVICORN, requires=">=3.12, <3.13"), "app.py": ""}, {"python_version": "3.12"}),
         ({"uv.lock": lock(dependencies=UVICORN, requires="==3.13.*"), "app.py": ""}, {"python_version": "3.13"}),
         ({"uv.lock": lock(dependencies=UVICORN, requires=">=3.15"), "app.py": ""}, {"python_version": "3.15"}),
@@ -474,8 +481,9 @@ def test_plain_script_needs_neither_port_nor_server(
 ) -> None:
     """As docs/existing.md says of a fresh `uv init` project."""
     folder = tmp_path / "script"
-    subprocess.run(["uv", "init", "--quiet", "--python=3.11", str(folder)], check=True)
-    subprocess.run(["uv", "lock", "--quiet"], cwd=folder, check=True)
+    subprocess.run(["uv", "init", "--quiet", f"--python={sys.executable}", str(folder)], check=True)
+    lock = ["uv", "lock", "--quiet", f"--python={sys.executable}"]
+    subprocess.run(lock, cwd=folder, check=True)
     commit(folder)
     adopt(template, folder, port="", command=["script"])
     assert "Hello from script" in engine.run(*CLOSED, engine.build(folder, "script")).stdout

@@ -17,10 +17,12 @@ SHAPES: dict[str, Answers] = {
         "build_packages": "gcc",
         "index_url": "https://pypi.corp/simple",
         "certificates": "company",
+        "registry": "registry.corp/mirror",
+        "git_server": "https://git.corp",
         "python_version": "3.12",
         "repository": "Acme/Orders.api",
     },
-    "gitlab": {"ci": "gitlab", "framework": "flask", "certificates": "company"},
+    "gitlab": {"ci": "gitlab", "framework": "flask", "git_server": "ssh://git@git.corp"},
     "worker": {"framework": "worker", "builder": "depot", "depot_project": "a1b2c3d4e5"},
 }
 

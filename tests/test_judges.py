@@ -37,9 +37,13 @@ VARIANTS += [
         "ci": ci,
         "builder": builder,
         "index_url": "https://pypi.corp/simple",
+        "index_names": "acme-gpu",
         "certificates": "company",
+        "registry": "registry.corp/mirror",
+        "git_server": git_server,
     }
     for ci, builder in [("github", "buildx"), ("github", "depot"), ("gitlab", "buildx")]
+    for git_server in ("https://git.corp", "ssh://git@git.corp:2222")
 ]
 VARIANTS += [
     {"index_url": "https://pypi.corp/simple"},

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Copy, commit, git
+from conftest import ROOT, Copy, commit, git, without
 from edits import WORKFLOW, loaded
 from engine import CLOSED, Engine, docker
+from git_server import TOKEN, GitServer, https_server, ssh_server
 from package_index import PASSWORD, Index
 from pipelines import NOT_RUN, Host, missing_tools, registry, run_github, run_gitlab
 from test_project import PYTHON
@@ -29,11 +30,8 @@ Project = Callable[..., Path]
 @pytest.fixture(scope="module")
 def tools(engine: Engine) -> None:
     """Have the programs that run pipelines; without one skip, or fail where REQUIRE_ENGINE=1."""
-    missing = missing_tools()
-    if missing and os.environ.get("REQUIRE_ENGINE") == "1":
-        pytest.fail(f"REQUIRE_ENGINE=1, but not installed: {', '.join(missing)}")
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+    if missing := missing_tools():
+        without(f"not installed: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="module")
@@ -76,23 +74,40 @@ def project(copy: Copy, host: Host, tmp_path: Path) -> Iterator[Project]:
         host.clean(project)
 
 
+@pytest.fixture
+def git_server(
+    host: Host, index: Index, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GitServer]:
+    """A git server that GitHub's runner opens with a token, and GitLab's with a key."""
+    folder = tmp_path_factory.mktemp("git")
+    if host.name == "github":
+        serving = https_server(folder, index.signed_by, index.trusted())
+    else:
+        serving = ssh_server(folder)
+    with serving as server:
+        yield server
+
+
 def test_a_push_delivers_what_it_tested(
     host: Host,
     project: Project,
     scanner: None,
     engine: Engine,
     index: Index,
+    git_server: GitServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a dependency from a private index, which only the settings of the repository open."""
+    """With dependencies from an index and a git server that the repository's settings open."""
     kind = {"github": "slim", "gitlab": "distroless"}[host.name]
-    pushed = project("push", image=kind, **index.answers)
+    pushed = project("push", image=kind, git_server=git_server.answer, **index.answers)
+    git_server.add_its_package(pushed)
     index.add_its_package(pushed)
     commit(pushed)
     # GitLab hands its variables on by itself.
     compression = {"github": "zstd", "gitlab": "gzip"}[host.name]
     chosen = {"COMPRESSION": compression} if host.name == "github" else {}
-    monkeypatch.setattr(host, "settings", index.secrets | chosen)
+    settings = index.secrets | git_server.pipeline_secrets | chosen
+    monkeypatch.setattr(host, "settings", settings)
     run = host.run(host, pushed, "push")
     expected = ["check", IMAGE_JOB[host.name], "reproduce", "publish", "verify", "release"]
     assert run.jobs == dict.fromkeys(expected, True), run.log
@@ -109,6 +124,7 @@ def test_a_push_delivers_what_it_tested(
     # Nor does anything else in the registry, attestations and cache among it, open the index.
     for content in host.registry.contents():
         assert PASSWORD.encode() not in content
+        assert TOKEN.encode() not in content
 
     # Labels are of the commit, and are no layer: who builds without them gets the same ones.
     name = f"{host.registry.address}/{image}@{digests['main']}"
@@ -126,7 +142,9 @@ def test_a_push_delivers_what_it_tested(
     assert labels["org.opencontainers.image.source"].endswith(f"/{image}")
     date = git(pushed, "log", "-1", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%cd")
     assert inspected["Created"] == date.strip()
-    plain = engine.build(pushed, f"plain-{host.name}", *index.options)
+    plain = engine.build(
+        pushed, f"plain-{host.name}", *index.options, *git_server.options(host.folder)
+    )
     assert engine.layers(plain) == inspected["RootFS"]["Layers"]
     docker("image", "rm", "--force", name)
 

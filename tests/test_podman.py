@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Copy
 from engine import CLOSED, Engine
+from git_server import https_server, ssh_server
 from package_index import Index
 from test_project import PYTHON
 from test_render import PINS
@@ -67,18 +68,32 @@ def test_layers_are_those_that_docker_builds(
     program: str,
     answers: dict[str, str],
 ) -> None:
-    """With a package of a private index, whose login is a secret of the build."""
-    project = copy(tmp_path / "project", python_version=PYTHON, **answers, **index.answers)
-    index.add_its_package(project)
-    expected = engine.layers(engine.build(project, "podman", *index.options))
+    """With a package of a private index and of a git server, whose logins only the build has."""
     tag = f"localhost/{engine.prefix}-podman"
-    secrets = [option for option in index.options if option.startswith("--secret")]
+    serving = (
+        ssh_server(tmp_path)
+        if program == "podman"
+        else https_server(tmp_path, index.signed_by, index.trusted())
+    )
     try:
-        run(program, *BUILD, *secrets, f"--tag={tag}", ".", cwd=project)
+        with serving as server:
+            project = copy(
+                tmp_path / "project",
+                python_version=PYTHON,
+                git_server=server.answer,
+                **answers,
+                **index.answers,
+            )
+            server.add_its_package(project)
+            index.add_its_package(project)
+            opened = [*index.options, *server.options(tmp_path)]
+            expected = engine.layers(engine.build(project, "podman", *opened))
+            opened.remove("--network=host")
+            run(program, *BUILD, *opened, f"--tag={tag}", ".", cwd=project)
         assert layers(tag) == [layer for layer in expected if layer != EMPTY_LAYER]
         check = run("podman", "image", "inspect", "--format={{json .HealthCheck}}", tag)
         assert "-ISc" in json.loads(check)["Test"]
-        script = "import os, my_service, acme_greeting; print(os.getcwd())"
+        script = "import os, my_service, acme_greeting, acme_private; print(os.getcwd())"
         options = ["--rm", "--network=none", *CLOSED]
         assert run("podman", "run", *options, tag, "python", "-c", script) == "/app\n"
     finally:

@@ -58,6 +58,7 @@ SERVICES = [
 GROUPS = [
     ("python_version", "uv_version", "image"),
     ("image", "apt_packages", "build_packages", "index_url"),
+    ("ci", "registry", "git_server", "index_names"),
     ("ci", "builder", "repository", "depot_project"),
     ("ci", "builder", "index_url", "certificates"),
 ]
@@ -74,6 +75,9 @@ def combinations() -> Iterator[dict[str, str]]:
     axes["repository"] = ["", "Acme/Orders.api"]
     axes["depot_project"] = ["", "a1b2c3d4e5"]
     axes["index_url"] = ["", "https://pypi.example.com/simple"]
+    axes["index_names"] = ["", "acme-gpu other.index"]
+    axes["registry"] = ["", "registry.example.com:5000/mirror"]
+    axes["git_server"] = ["", "https://git.example.com", "ssh://git@git.example.com:2222"]
     services = itertools.cycle(SERVICES)
     axes["apt_packages"] = ["", "libpq5"]
     axes["build_packages"] = ["", "gcc libc6-dev"]
@@ -208,7 +212,7 @@ def test_versions_tell_one_story(rendered: Rendered) -> None:
     assert project[".python-version"] == f"{python}\n"
     assert tomllib.loads(project["pyproject.toml"])["project"]["requires-python"] == f">={python}"
     assert tomllib.loads(project["uv.lock"])["requires-python"] == f">={python}"
-    assert re.findall(r"^FROM python:(\S+)", project["Dockerfile"], re.MULTILINE) == [
+    assert re.findall(r"^FROM (?:\S+/)?python:(\S+)", project["Dockerfile"], re.MULTILINE) == [
         f"{python}-slim-{PINS['suite']}"
     ]
     assert re.findall(r"astral-sh/uv:(\S+)", project["Dockerfile"]) == [uv]
@@ -271,9 +275,10 @@ def test_every_action_and_image_is_pinned_and_left_to_the_template(rendered: Ren
             name, _, pinned[name] = action.partition("@")
             assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", pinned[name]), action
     for text in (*pipelines(project).values(), project["compose.yaml"]):
-        for image in re.findall(r"(?:image|- name): ((?:docker|aquasec).+)", text):
-            name, _, pinned[name] = image.partition(":")
-            assert re.fullmatch(r"[\w.-]+@sha256:[0-9a-f]{64}", pinned[name]), image
+        for image in re.findall(r"(?:image|- name): ((?:\S+/)?(?:docker|aquasec/trivy):.+)", text):
+            name, _, tag = image.partition("@")[0].rpartition(":")
+            pinned[name] = tag
+            assert re.fullmatch(r".+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
     assert pinned
     assert set(pinned) <= left_alone
 
@@ -419,9 +424,9 @@ def test_dockerfile_is_short_and_asks_only_for_what_dockerignore_lets_through(
     assert copied | bound == allowed
     # distroless says in addition what it leaves out of Python.
     limit = {"slim": 80, "distroless": 95}[rendered.answers["image"]]
-    # A secret is mounted, read, checked and used; a package is installed, found and its users kept.
-    secrets = dockerfile.count("--mount=type=secret")
-    limit += 5 * secrets + 4 * bool(secrets)
+    # A secret is mounted twice and checked; a package is installed, found and its users kept.
+    secrets = dockerfile.count("--mount=type=secret") // 2
+    limit += 3 * secrets + 7 * bool(secrets) + 5 * bool(rendered.answers["git_server"])
     limit += 17 * bool(rendered.answers["apt_packages"])
     limit += 5 * bool(rendered.answers["build_packages"])
     assert len(dockerfile.splitlines()) < limit

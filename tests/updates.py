@@ -45,7 +45,10 @@ OTHERS = {
     "uv_version": "0.9.30",
     "apt_packages": "libpq5",
     "build_packages": "gcc libc6-dev",
+    "registry": "registry.example.com/mirror",
     "index_url": "https://pypi.example.com/simple",
+    "index_names": "acme-gpu",
+    "git_server": "https://git.example.com",
     "repository": "Acme/Orders.api",
     "depot_project": "a1b2c3d4e5",
 }

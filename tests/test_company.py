@@ -1,0 +1,256 @@
+"""A build inside a company: its registry, git servers, indexes and proxy; no secret stays."""
+
+import gzip
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from socket import create_connection, socket
+
+import pytest
+from conftest import Copy, commit, without
+from engine import Engine, docker
+from git_server import TOKEN, USER, GitServer, https_server, ssh_server
+from package_index import PASSWORD as INDEX_PASSWORD
+from package_index import USER as INDEX_USER
+from package_index import Index, package_index
+from pipelines import registry
+from test_project import PYTHON
+from test_render import PINS
+
+pytestmark = pytest.mark.image
+
+PROXY_USER, PROXY_PASSWORD = "proxied", "the-planted-proxy-password"
+NO_GIT = "import shutil; assert not shutil.which('git') and not shutil.which('ssh')"
+# What uv resolves here with a build backend and a dependency, all of it from one index.
+PACKAGE = {
+    "pyproject.toml": """
+[project]
+name = "orders"
+version = "1.0"
+requires-python = ">=3.11"
+dependencies = ["acme-greeting"]
+
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[[tool.uv.index]]
+name = "acme-pypi"
+url = "{url}"
+default = true
+""",
+    "src/orders/__init__.py": "",
+    "src/orders/__main__.py": "import acme_greeting\n\nprint(acme_greeting.HELLO)\n",
+}
+
+
+@pytest.fixture(scope="module", params=["https", "ssh"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, index: Index
+) -> Iterator[GitServer]:
+    """A git server whose certificate is of the authority of the index."""
+    folder = tmp_path_factory.mktemp("git")
+    with ExitStack() as stack:
+        if request.param == "ssh":
+            yield stack.enter_context(ssh_server(folder))
+        else:
+            yield stack.enter_context(https_server(folder, index.signed_by, index.trusted()))
+
+
+@contextmanager
+def proxy(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Run a proxy that wants a login; give its address with the login, and its log."""
+    with closing(socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if not shutil.which("tinyproxy"):
+        without("tinyproxy is not installed")
+    settings, log = folder / "tinyproxy.conf", folder / "tinyproxy.log"
+    settings.write_text(
+        f"Port {port}\nListen 127.0.0.1\nBasicAuth {PROXY_USER} {PROXY_PASSWORD}\n"
+        f'LogFile "{log}"\nLogLevel Connect\n'
+    )
+    log.touch()
+    process = subprocess.Popen(["tinyproxy", "-d", "-c", str(settings)])
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with suppress(OSError), create_connection(("127.0.0.1", port)):
+                break
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield f"http://{PROXY_USER}:{PROXY_PASSWORD}@127.0.0.1:{port}", log
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def given(folder: Path, secrets: dict[str, str]) -> list[str]:
+    """Return the options of docker build that hand secrets on; they are written to a folder."""
+    for name, value in secrets.items():
+        (folder / name).write_text(value)
+    return ["--network=host", *(f"--secret=id={name},src={folder / name}" for name in secrets)]
+
+
+def traces(*secrets: dict[str, str]) -> list[bytes]:
+    """Return a line of each secret by which its value is recognised; known hosts are public."""
+    values = {name: value for more in secrets for name, value in more.items()}
+    values.pop("SSH_KNOWN_HOSTS", None)
+    return [value.strip().splitlines()[len(value.strip().splitlines()) // 2].encode()
+            for value in values.values()]  # fmt: skip
+
+
+def assert_no_trace(secrets: list[bytes], engine: Engine, image: str, *said: str) -> None:
+    """Fail if a secret is in a layer, in the history or in what was printed."""
+    seen = docker("history", "--no-trunc", "--format=json", image).stdout.encode()
+    seen += docker("image", "inspect", image).stdout.encode() + "".join(said).encode()
+    contents = [seen, *engine.saved_layers(image).values()]
+    for secret in secrets:
+        assert not any(secret in content for content in contents), secret
+
+
+def test_package_of_a_private_repository_arrives_and_git_does_not(
+    engine: Engine, copy: Copy, index: Index, tmp_path: Path, server: GitServer
+) -> None:
+    company = "company" if server.answer.startswith("https") else "public"
+    project = copy(
+        tmp_path / "project",
+        python_version=PYTHON,
+        git_server=server.answer,
+        certificates=company,
+    )
+    server.add_its_package(project)
+    certificates = {"CA_BUNDLE": index.authority} if company == "company" else {}
+    options = [*given(tmp_path, certificates), *server.options(tmp_path)]
+    image = engine.build(project, f"git-{company}", *options)
+    script = f"import acme_private; {NO_GIT}; print(acme_private.HELLO)"
+    assert engine.run(image, "python", "-c", script).stdout == "hello from git\n"
+    again = engine.build(project, f"git-{company}-again", "--no-cache", *options)
+    assert engine.layers(again) == engine.layers(image)
+    assert_no_trace(traces(certificates, server.secrets), engine, image)
+
+
+def test_wrong_login_of_git_fails_the_build_and_is_not_in_the_log(
+    engine: Engine, copy: Copy, index: Index, tmp_path: Path
+) -> None:
+    with https_server(tmp_path, index.signed_by, index.trusted()) as server:
+        answers = {"git_server": server.answer, "certificates": "company"}
+        project = copy(tmp_path / "project", python_version=PYTHON, **answers)
+        server.add_its_package(project)
+        wrong = {"GIT_USERNAME": USER, "GIT_PASSWORD": f"not-{TOKEN}", "CA_BUNDLE": index.authority}
+        with pytest.raises(AssertionError, match="Authentication failed") as error:
+            engine.build(project, "git-wrong", *given(tmp_path, wrong))
+    assert TOKEN not in str(error.value)
+
+
+def test_default_index_with_a_login_serves_the_build_backend_too(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    with package_index(tmp_path, everything=True) as index:
+        project = tmp_path / "project"
+        for name, content in PACKAGE.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(content.replace("{url}", index.url))
+        login = {
+            "UV_INDEX_ACME_PYPI_USERNAME": INDEX_USER,
+            "UV_INDEX_ACME_PYPI_PASSWORD": INDEX_PASSWORD,
+        }
+        subprocess.run(
+            ["uv", "lock", "--quiet", f"--python={PYTHON}"],
+            cwd=project,
+            env=index.environment() | login,
+            check=True,
+        )
+        commit(project)
+        answers = {"framework": "existing", "index_names": "acme-pypi", "certificates": "company"}
+        command = ["python", "-m", "orders"]
+        copy(project, command=command, port="", health_path="", python_version=PYTHON, **answers)
+        secrets = login | {"CA_BUNDLE": index.authority}
+        image = engine.build(project, "default-index", *given(tmp_path, secrets))
+        assert engine.run(image).stdout == "hello from the index\n"
+        assert_no_trace(traces(secrets), engine, image)
+
+
+def test_images_come_from_the_registry_that_was_named(
+    engine: Engine, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a login; the layers are those of the public images."""
+    login = ("mirror-user", "mirror-password")
+    own = tmp_path / "docker"
+    shutil.copytree(Path.home() / ".docker", own) if (
+        Path.home() / ".docker"
+    ).exists() else own.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(own))
+    plain = copy(tmp_path / "plain", python_version=PYTHON)
+    expected = engine.layers(engine.build(plain, "public-registry"))
+    with registry(tmp_path, login) as served:
+        host = served.address
+        docker("login", f"--username={login[0]}", f"--password={login[1]}", host)
+        names = {
+            f"python:{PYTHON}-slim-{PINS['suite']}": f"python:{PYTHON}-slim-{PINS['suite']}",
+            f"ghcr.io/astral-sh/uv:{PINS['uv']}": f"astral-sh/uv:{PINS['uv']}",
+            "docker/dockerfile:1": "docker/dockerfile:1",
+        }
+        for public, mirrored in names.items():
+            docker("tag", public, f"{host}/mirror/{mirrored}")
+            docker("push", f"{host}/mirror/{mirrored}")
+            docker("image", "rm", f"{host}/mirror/{mirrored}")
+        project = copy(tmp_path / "project", python_version=PYTHON, registry=f"{host}/mirror")
+        image = engine.build(project, "mirror", "--pull")
+        assert engine.layers(image) == expected
+        docker("logout", host)
+        with pytest.raises(AssertionError, match=r"(?i)unauthorized|no basic auth"):
+            engine.build(project, "mirror-without-login", "--pull", "--no-cache")
+
+
+def test_build_goes_through_a_proxy_and_leaves_no_trace_of_it(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        index = stack.enter_context(package_index(tmp_path))
+        project = copy(tmp_path / "project", python_version=PYTHON, **index.answers)
+        index.add_its_package(project)
+        address, log = stack.enter_context(proxy(tmp_path))
+        proxies = [f"--build-arg={name}_PROXY={address}" for name in ("HTTP", "HTTPS")]
+        image = engine.build(project, "proxy", *index.options, *proxies)
+        asked = index.url.removeprefix("https://").partition("/")[0]
+        assert f"CONNECT {asked}" in log.read_text()
+        plain = engine.build(project, "no-proxy", *index.options)
+    assert engine.layers(plain) == engine.layers(image)
+    assert_no_trace([PROXY_PASSWORD.encode()], engine, image)
+
+
+def test_no_secret_is_in_what_a_build_exports(copy: Copy, index: Index, tmp_path: Path) -> None:
+    """All that can be asked for at once: the image, its provenance, the cache and the log."""
+    with https_server(tmp_path, index.signed_by, index.trusted()) as server:
+        project = copy(
+            tmp_path / "project", python_version=PYTHON, git_server=server.answer, **index.answers
+        )
+        server.add_its_package(project)
+        index.add_its_package(project)
+        secrets = index.secrets | server.secrets
+        done = docker(
+            "buildx",
+            "build",
+            "--progress=plain",
+            "--no-cache",
+            "--provenance=mode=max",
+            f"--output=type=oci,dest={tmp_path / 'image.tar'}",
+            f"--cache-to=type=local,mode=max,dest={tmp_path / 'cache'}",
+            *given(tmp_path, secrets),
+            str(project),
+        )
+    with tarfile.open(tmp_path / "image.tar") as archive:
+        archive.extractall(tmp_path / "image", filter="data")
+    files = [p for name in ("image", "cache") for p in (tmp_path / name).rglob("*") if p.is_file()]
+    assert any(b"slsa" in path.read_bytes() for path in files)
+    contents = [done.stdout.encode(), done.stderr.encode()]
+    for path in files:
+        content = path.read_bytes()
+        contents.append(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
+    for secret in traces(secrets):
+        assert not any(secret in content for content in contents), secret
