@@ -24,6 +24,7 @@ from test_render import PINS
 pytestmark = pytest.mark.image
 
 PROXY_USER, PROXY_PASSWORD = "proxied", "the-planted-proxy-password"
+MIRROR_PASSWORD = "the-planted-mirror-password"
 NO_GIT = "import shutil; assert not shutil.which('git') and not shutil.which('ssh')"
 # What uv resolves here with a build backend and a dependency, all of it from one index.
 PACKAGE = {
@@ -175,34 +176,37 @@ def test_default_index_with_a_login_serves_the_build_backend_too(
         assert_no_trace(traces(secrets), engine, image)
 
 
+@contextmanager
+def mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run a registry with a login that has the base images; log in, and yield its prefix."""
+    user, password = "mirror-user", MIRROR_PASSWORD
+    own, mine = folder / "docker", Path.home() / ".docker"
+    # A copy, so that a login here is none outside.
+    shutil.copytree(mine, own) if mine.exists() else own.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(own))
+    python, uv = f"python:{PYTHON}-slim-{PINS['suite']}", f"astral-sh/uv:{PINS['uv']}"
+    with registry(folder, (user, password)) as served:
+        docker("login", f"--username={user}", f"--password={password}", served.address)
+        prefix = f"{served.address}/mirror"
+        for public in (python, f"ghcr.io/{uv}", "docker/dockerfile:1"):
+            mirrored = f"{prefix}/{public.removeprefix('ghcr.io/')}"
+            docker("tag", public, mirrored)
+            docker("push", mirrored)
+            docker("image", "rm", mirrored)
+        yield prefix
+
+
 def test_images_come_from_the_registry_that_was_named(
     engine: Engine, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind a login; the layers are those of the public images."""
-    login = ("mirror-user", "mirror-password")
-    own = tmp_path / "docker"
-    shutil.copytree(Path.home() / ".docker", own) if (
-        Path.home() / ".docker"
-    ).exists() else own.mkdir()
-    monkeypatch.setenv("DOCKER_CONFIG", str(own))
     plain = copy(tmp_path / "plain", python_version=PYTHON)
     expected = engine.layers(engine.build(plain, "public-registry"))
-    with registry(tmp_path, login) as served:
-        host = served.address
-        docker("login", f"--username={login[0]}", f"--password={login[1]}", host)
-        names = {
-            f"python:{PYTHON}-slim-{PINS['suite']}": f"python:{PYTHON}-slim-{PINS['suite']}",
-            f"ghcr.io/astral-sh/uv:{PINS['uv']}": f"astral-sh/uv:{PINS['uv']}",
-            "docker/dockerfile:1": "docker/dockerfile:1",
-        }
-        for public, mirrored in names.items():
-            docker("tag", public, f"{host}/mirror/{mirrored}")
-            docker("push", f"{host}/mirror/{mirrored}")
-            docker("image", "rm", f"{host}/mirror/{mirrored}")
-        project = copy(tmp_path / "project", python_version=PYTHON, registry=f"{host}/mirror")
+    with mirror(tmp_path, monkeypatch) as prefix:
+        project = copy(tmp_path / "project", python_version=PYTHON, registry=prefix)
         image = engine.build(project, "mirror", "--pull")
         assert engine.layers(image) == expected
-        docker("logout", host)
+        docker("logout", prefix.partition("/")[0])
         with pytest.raises(AssertionError, match=r"(?i)unauthorized|no basic auth"):
             engine.build(project, "mirror-without-login", "--pull", "--no-cache")
 
@@ -224,11 +228,18 @@ def test_build_goes_through_a_proxy_and_leaves_no_trace_of_it(
     assert_no_trace([PROXY_PASSWORD.encode()], engine, image)
 
 
-def test_no_secret_is_in_what_a_build_exports(copy: Copy, index: Index, tmp_path: Path) -> None:
-    """All that can be asked for at once: the image, its provenance, the cache and the log."""
-    with https_server(tmp_path, index.signed_by, index.trusted()) as server:
+def test_no_secret_is_in_what_a_build_exports(
+    copy: Copy, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all answers at once: the image, its provenance, the cache and the log."""
+    with ExitStack() as stack:
+        server = stack.enter_context(https_server(tmp_path, index.signed_by, index.trusted()))
         project = copy(
-            tmp_path / "project", python_version=PYTHON, git_server=server.answer, **index.answers
+            tmp_path / "project",
+            python_version=PYTHON,
+            registry=stack.enter_context(mirror(tmp_path, monkeypatch)),
+            git_server=server.answer,
+            **index.answers,
         )
         server.add_its_package(project)
         index.add_its_package(project)
@@ -238,6 +249,7 @@ def test_no_secret_is_in_what_a_build_exports(copy: Copy, index: Index, tmp_path
             "build",
             "--progress=plain",
             "--no-cache",
+            "--pull",
             "--provenance=mode=max",
             f"--output=type=oci,dest={tmp_path / 'image.tar'}",
             f"--cache-to=type=local,mode=max,dest={tmp_path / 'cache'}",
@@ -252,5 +264,5 @@ def test_no_secret_is_in_what_a_build_exports(copy: Copy, index: Index, tmp_path
     for path in files:
         content = path.read_bytes()
         contents.append(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-    for secret in traces(secrets):
+    for secret in traces(secrets, {"mirror": MIRROR_PASSWORD}):
         assert not any(secret in content for content in contents), secret
