@@ -31,6 +31,15 @@ def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[s
     return done
 
 
+def uncompressed(content: bytes) -> bytes:
+    """Return a layer as it was before gzip or zstd; an engine may keep either."""
+    if content[:4] == b"\x28\xb5\x2f\xfd":
+        # Before 3.14 Python has no zstd.
+        command = ["zstd", "--decompress", "--stdout"]
+        return subprocess.run(command, input=content, check=True, capture_output=True).stdout
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
 @dataclass
 class Container:
     """A container that serves on a port of this machine."""
@@ -171,8 +180,7 @@ class Engine:
             (manifest,) = json.loads(read("manifest.json"))
             config = json.loads(read(manifest["Config"]))
             for digest, name in zip(config["rootfs"]["diff_ids"], manifest["Layers"], strict=True):
-                content = read(name)
-                layers[digest] = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+                layers[digest] = uncompressed(read(name))
         return layers
 
     def remove_images(self) -> None:

@@ -1,7 +1,6 @@
 """The pipelines of a generated project, run by programs that read them as their hosts do."""
 
 import contextlib
-import gzip
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from typing import Any
 import bcrypt
 import yaml
 from conftest import commit, git
-from engine import docker
+from engine import docker, uncompressed
 
 # The versions that run GitLab's pipeline; Node because it needs a newer one than Debian has.
 NPM_PACKAGES = ("gitlab-ci-local@4.75.1", "node@24.21.0")
@@ -65,12 +64,7 @@ class Registry:
     def contents(self) -> Iterator[bytes]:
         """Give all that it keeps, uncompressed."""
         for path in self.folder.rglob("data"):
-            content = path.read_bytes()
-            # Before 3.14 Python has no zstd.
-            if content[:4] == b"\x28\xb5\x2f\xfd":
-                unpack = ["zstd", "--decompress", "--stdout", str(path)]
-                content = subprocess.run(unpack, check=True, capture_output=True).stdout
-            yield gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            yield uncompressed(path.read_bytes())
 
     def digests(self, image: str) -> dict[str, str]:
         """Give the digest behind each tag of an image."""

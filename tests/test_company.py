@@ -1,6 +1,5 @@
 """A build inside a company: its registry, git servers, indexes and proxy; no secret stays."""
 
-import gzip
 import shutil
 import subprocess
 import tarfile
@@ -12,7 +11,7 @@ from socket import create_connection, socket
 
 import pytest
 from conftest import Copy, commit, without
-from engine import Engine, docker
+from engine import Engine, docker, uncompressed
 from git_server import TOKEN, USER, GitServer, https_server, ssh_server
 from package_index import PASSWORD as INDEX_PASSWORD
 from package_index import USER as INDEX_USER
@@ -262,7 +261,6 @@ def test_no_secret_is_in_what_a_build_exports(
     assert any(b"slsa" in path.read_bytes() for path in files)
     contents = [done.stdout.encode(), done.stderr.encode()]
     for path in files:
-        content = path.read_bytes()
-        contents.append(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
+        contents.append(uncompressed(path.read_bytes()))
     for secret in traces(secrets, {"mirror": MIRROR_PASSWORD}):
         assert not any(secret in content for content in contents), secret
