@@ -58,7 +58,7 @@ CURVES = [
 
 @contextmanager
 def one_core() -> Iterator[list[str]]:
-    """Give the options of docker build for a control group with one core: of version 1 or 2."""
+    """Yield the options of docker build for a control group with one core, of version 1 or 2."""
     old = CGROUPS / "cpuset"
     group = (old if old.is_dir() else CGROUPS) / f"bench-{getpid()}"
     if not old.is_dir():
@@ -83,13 +83,14 @@ def packages(prepared: Path) -> int:
 
 
 def points(template: Path, folder: Path) -> Iterator[tuple[str, list[Layout], Path, Facts]]:
-    """Give the title, the layouts and the prepared files of each size of the project."""
+    """Yield title, layouts, prepared files and facts of each size of the project."""
     for number, (added, modules) in enumerate(
         [*((name, 0) for name in PACKAGES), *(("", count) for count in MODULES[1:])]
     ):
         here = folder / str(number)
         own = render(template, here)
         facts = Facts.of(own[0].project)
+        # It has pydantic already, so that nothing is added.
         prepared = prepare(own[0].project, facts, here / "prepared", added or "pydantic")
         file = f"--file={LAYOUTS / 'reference'}.Dockerfile"
         for layout in own:
@@ -105,7 +106,7 @@ def points(template: Path, folder: Path) -> Iterator[tuple[str, list[Layout], Pa
         yield title, layouts, prepared, facts
 
 
-def turn(bench: Bench, layout: Layout, number: int, single: bool) -> dict[str, list[float]]:
+def turn(bench: Bench, layout: Layout, single: bool) -> dict[str, list[float]]:
     """Measure one layout of one size once."""
     _, cold = bench.build(layout.project, layout, "--no-cache")
     values = {"cold": [cold]}
@@ -114,7 +115,7 @@ def turn(bench: Bench, layout: Layout, number: int, single: bool) -> dict[str, l
             _, seconds = bench.build(layout.project, layout, "--no-cache", *options)
         values["cold_one"] = [seconds]
     before, _ = bench.build(layout.project, layout)
-    with bench.edited(layout, "code", number) as project:
+    with bench.edited(layout, "code", next(bench.edits)) as project:
         edited, seconds = bench.build(project, layout)
     values |= {"code": [seconds], "pushed_code": [float(bench.sizes.pushed(edited, before))]}
     values["size"] = [float(sum(bench.sizes.of(before).values()))]
@@ -123,7 +124,7 @@ def turn(bench: Bench, layout: Layout, number: int, single: bool) -> dict[str, l
 
 
 def measured(rounds: int) -> dict[str, Results]:
-    """Measure all sizes by turns; give the results of each by its title."""
+    """Measure all sizes by turns; return the results of each by its title."""
     if reason := Engine.unavailable():
         raise SystemExit(reason)
     engine = Engine(f"growth-{getpid()}")
@@ -143,11 +144,10 @@ def measured(rounds: int) -> dict[str, Results]:
                     benches[title].build(layout.project, layout)
             for number in range(1, rounds + 1):
                 for title, layouts, _, _ in sizes:
-                    for index, layout in enumerate(layouts):
+                    for layout in layouts:
                         say(f"round {number} of {rounds}: {title}, {layout.name}")
                         single = title == sizes[len(PACKAGES) - 1][0]
-                        values = turn(benches[title], layout, number * len(layouts) + index, single)
-                        results[title].add(layout.name, values)
+                        results[title].add(layout.name, turn(benches[title], layout, single))
         finally:
             engine.remove_images()
     return results

@@ -15,7 +15,8 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from os import getpid
 from pathlib import Path
 
@@ -168,6 +169,8 @@ class Bench:
     facts: Facts
     prepared: Path
     begun: int
+    # The number of each turn's edits, or a layout could take another's steps from the cache.
+    edits: Iterator[int] = field(default_factory=lambda: count(1))
     wrk: Wrk | None = None
     node: Node | None = None
 
@@ -209,7 +212,7 @@ class Bench:
         return values
 
     def serve(self, image: str) -> dict[str, list[float]]:
-        """Start an image a few times; give seconds, CPU seconds, bytes of memory and the rate."""
+        """Start an image a few times; return seconds, CPU seconds, bytes of memory and the rate."""
         # The first start reads the image from the disk.
         with started(image):
             pass
@@ -226,7 +229,7 @@ class Bench:
         return values | {"rate": [rate]}
 
     def from_empty_node(self, layout: Layout) -> dict[str, list[float]]:
-        """Push an image with its layers in gzip and in zstd; give the seconds that a node takes."""
+        """Push an image with its layers in gzip and in zstd; return the seconds of a node."""
         if not self.node:
             return {}
         values = {}
@@ -277,11 +280,9 @@ class Bench:
             say(f"warm-up: {layout.name}")
             clean[layout.name] = self.warm_up(layout)
         for number in range(1, rounds + 1):
-            for index, layout in enumerate(layouts):
+            for layout in layouts:
                 say(f"round {number} of {rounds}: {layout.name}")
-                # An edit of its own, or a layout could take another's steps from the cache.
-                edit = number * len(layouts) + index
-                results.add(layout.name, self.turn(layout, edit, clean[layout.name]))
+                results.add(layout.name, self.turn(layout, next(self.edits), clean[layout.name]))
         return results
 
 
@@ -310,7 +311,7 @@ def measured(rounds: int, only: list[str]) -> Results:
         else:
             (folder / "registry").mkdir()
             node = stack.enter_context(closing(Node(folder / "registry")))
-        bench = Bench(engine, Sizes(engine), facts, prepared, int(time.time()), wrk, node)
+        bench = Bench(engine, Sizes(engine), facts, prepared, int(time.time()), wrk=wrk, node=node)
         stack.callback(bench.forget)
         return bench.run(chosen, rounds)
 

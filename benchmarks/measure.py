@@ -7,7 +7,6 @@ import gzip
 import http.client
 import json
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from os import sysconf
 from pathlib import Path
 
 from engine import CLOSED, Container, Engine, docker
+from listeners import free_port
 from test_contract import ACCEPT, ORDER
 from test_render import PINS
 
@@ -70,7 +70,7 @@ class Wrk:
         return cls(engine, engine.build(folder, "wrk"))
 
     def rate(self, container: Container, path: str, body: object, *options: str) -> float:
-        """Send POST requests for SECONDS over 32 connections; give how many a second.
+        """Send POST requests for SECONDS over 32 connections; return how many a second.
 
         Raises:
             AssertionError: an answer was no success.
@@ -148,13 +148,6 @@ def entry(key: str, text: str) -> int:
     """Give the number behind a key that begins a line, or 0."""
     found = re.search(rf"^{key}\s+(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else 0
-
-
-def free_port() -> int:
-    """Give a port of this machine that nothing listens on."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def healthy(port: int) -> bool:

@@ -48,7 +48,7 @@ class Node:
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
     def first_answer(self, image: str) -> float:
-        """Give the seconds from "docker run" until the first answer, without any layer before."""
+        """Return the seconds from "docker run" until the first answer, without any layer before."""
         assert self.process.stdin
         assert self.process.stdout
         print(image, file=self.process.stdin, flush=True)
@@ -90,7 +90,7 @@ def engine(folder: Path) -> Iterator[None]:
 
 
 def answered(image: str) -> float:
-    """Run an image that is not there, until the service's first answer; give the seconds."""
+    """Run an image that is not there, until the service's first answer; return the seconds."""
     begun = time.time()
     # Its network is the node's: what a bridge costs is the same for all.
     run = ["run", "--detach", "--network=host", f"--env=PORT={PORT}", "--no-healthcheck"]

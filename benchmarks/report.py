@@ -219,7 +219,7 @@ HEIGHT = 150
 
 
 def on_axis(title: str, axis: str) -> int:
-    """Give the number of packages or modules in a title such as "20 packages, 10 modules"."""
+    """Return the number of packages or modules in a title such as "20 packages, 10 modules"."""
     numbers = dict(part.split()[::-1] for part in title.split(", "))
     return int(numbers[axis])
 
@@ -286,7 +286,7 @@ def curves(results: dict[str, Results], drawn: list[Curve]) -> str:
 
 
 def svg(title: str, description: str, height: float, body: list[str]) -> str:
-    """Give the drawing around its parts."""
+    """Return an SVG of a height in pixels, with what says it to those who do not see it."""
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" '

@@ -61,6 +61,14 @@ def git(directory: Path, *arguments: str) -> str:
     ).stdout
 
 
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Write files below a folder and return it."""
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
 def commit(directory: Path, message: str = "Work") -> None:
     """Commit everything in a directory, which becomes a repository if it is none."""
     if not (directory / ".git").exists():

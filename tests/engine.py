@@ -40,6 +40,13 @@ def uncompressed(content: bytes) -> bytes:
     return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
 
+def secret_options(folder: Path, secrets: dict[str, str]) -> list[str]:
+    """Return the options of docker build that hand secrets on; their files are in the folder."""
+    for name, value in secrets.items():
+        (folder / name).write_text(value)
+    return [f"--secret=id={name},src={folder / name}" for name in secrets]
+
+
 @dataclass
 class Container:
     """A container that serves on a port of this machine."""

@@ -9,14 +9,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import create_connection, socket
 
 import trustme
-from conftest import commit, git, without
+from conftest import commit, git, without, write
+from engine import secret_options
+from listeners import free_port, listening
 
 USER, TOKEN = "the-git-user", "the-planted-token"
 PACKAGE = {
@@ -54,10 +54,7 @@ class GitServer:
 
     def options(self, folder: Path) -> list[str]:
         """Return the options of docker build that open it; files are written to a folder."""
-        options = []
-        for name, value in self.secrets.items():
-            (folder / name).write_text(value)
-            options.append(f"--secret=id={name},src={folder / name}")
+        options = secret_options(folder, self.secrets)
         if agent := self.environment.get("SSH_AUTH_SOCK"):
             options.append(f"--ssh=default={agent}")
         return options
@@ -74,10 +71,7 @@ class GitServer:
 def repository(folder: Path) -> Path:
     """Make a repository with a package in a folder; return the bare one that is served."""
     source, bare = folder / "source", folder / "acme-private.git"
-    for name, content in PACKAGE.items():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text(content)
-    commit(source)
+    commit(write(source, PACKAGE))
     git(folder, "clone", "--quiet", "--bare", str(source), str(bare))
     return bare
 
@@ -168,9 +162,7 @@ def ssh_server(folder: Path) -> Iterator[GitServer]:
     for name in ("host", "user"):
         make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(make, check=True)
-    with closing(socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     user = subprocess.check_output(["id", "-un"], text=True).strip()
     options = {
         "HostKey": folder / "host",
@@ -191,17 +183,8 @@ def ssh_server(folder: Path) -> Iterator[GitServer]:
     command = [program, "-D", "-e", "-f", os.devnull]
     command += [f"-o{name}={value}" for name, value in options.items()]
     agent = folder / "agent"
-    with (folder / "sshd.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
     keys = subprocess.Popen(["ssh-agent", "-D", "-a", str(agent)], stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), create_connection(("127.0.0.1", port)):
-                break
-            assert server.poll() is None, (folder / "sshd.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
         while not agent.exists():
             time.sleep(0.05)
         environment = {"SSH_AUTH_SOCK": str(agent)}
@@ -214,8 +197,8 @@ def ssh_server(folder: Path) -> Iterator[GitServer]:
         answer = f"ssh://{user}@127.0.0.1:{port}"
         secrets = {"SSH_KNOWN_HOSTS": known.read_text().strip()}
         key = {"SSH_PRIVATE_KEY": (folder / "user").read_text()}
-        yield GitServer(answer, f"{answer}{bare}", secrets, key, environment)
+        with listening(command, port, folder / "sshd.log"):
+            yield GitServer(answer, f"{answer}{bare}", secrets, key, environment)
     finally:
-        for process in (server, keys):
-            process.terminate()
-            process.wait()
+        keys.terminate()
+        keys.wait()

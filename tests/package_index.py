@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+from engine import secret_options
 
 SECRETS = ("UV_INDEX_PRIVATE_USERNAME", "UV_INDEX_PRIVATE_PASSWORD", "CA_BUNDLE")
 USER, PASSWORD = "the-planted-user", "the-planted-password"
@@ -44,10 +45,7 @@ class Index:
     @property
     def options(self) -> list[str]:
         """The options of docker build with which it finds the index and gets its secrets."""
-        for name, value in self.secrets.items():
-            (self.folder / name).write_text(value)
-        given = [f"--secret=id={name},src={self.folder / name}" for name in self.secrets]
-        return ["--network=host", *given]
+        return ["--network=host", *secret_options(self.folder, self.secrets)]
 
     @property
     def answers(self) -> dict[str, str]:
@@ -61,7 +59,7 @@ class Index:
         return trusted
 
     def environment(self) -> dict[str, str]:
-        """Give the environment of a developer whose machine trusts the authority."""
+        """Return the environment of a developer whose machine trusts the authority."""
         return os.environ | self.secrets | {"SSL_CERT_FILE": str(self.trusted())}
 
     def add_its_package(self, project: Path) -> None:

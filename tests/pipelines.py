@@ -5,11 +5,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +17,7 @@ import bcrypt
 import yaml
 from conftest import commit, git
 from engine import docker, uncompressed
+from listeners import free_port, listening
 
 # The versions that run GitLab's pipeline; Node because it needs a newer one than Debian has.
 NPM_PACKAGES = ("gitlab-ci-local@4.75.1", "node@24.21.0")
@@ -87,10 +85,9 @@ def registry(folder: Path, login: tuple[str, str] | None = None) -> Iterator[Reg
         folder: where its images, its settings and its log are.
         login: the user and the password without which it answers nothing.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    settings = {
+    port = free_port()
+    address = f"localhost:{port}"
+    settings: dict[str, Any] = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
         "http": {"addr": address},
@@ -102,27 +99,20 @@ def registry(folder: Path, login: tuple[str, str] | None = None) -> Iterator[Reg
         )
         settings["auth"] = {"htpasswd": {"realm": "mirror", "path": str(users)}}
     (folder / "registry.yml").write_text(yaml.safe_dump(settings))
-    with (folder / "registry.log").open("w") as log:
-        command = ["docker-registry", "serve", str(folder / "registry.yml")]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            served = Registry(address, folder / "images")
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    served.images()
-                    break
-                except urllib.error.HTTPError:
-                    # It wants the login.
-                    break
-                except OSError:
-                    assert process.poll() is None, (folder / "registry.log").read_text()
-                    assert time.monotonic() < deadline, "the registry does not answer"
-                    time.sleep(0.1)
-            yield served
-        finally:
-            process.terminate()
-            process.wait()
+    command = ["docker-registry", "serve", str(folder / "registry.yml")]
+    with listening(command, port, folder / "registry.log"):
+        yield Registry(address, folder / "images")
+
+
+def own_login(folder: Path) -> Path:
+    """Return a folder with a copy of Docker's settings, so that a login there is none outside."""
+    settings = folder / "docker"
+    mine = Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker"))
+    if not settings.exists() and mine.exists():
+        ignored = shutil.ignore_patterns("buildx", "desktop")
+        shutil.copytree(mine, settings, symlinks=True, ignore=ignored)
+    settings.mkdir(exist_ok=True)
+    return settings
 
 
 def npm_tools() -> Path:
@@ -166,18 +156,10 @@ class Host:
 
     def environment(self, project: Path) -> dict[str, str]:
         """Give what a runner would set: a login of its own, this Python, a name for compose."""
-        settings = self.folder / "docker"
-        mine = Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker"))
-        if not settings.exists():
-            # A copy, so that a login here is none outside.
-            ignored = shutil.ignore_patterns("buildx", "desktop")
-            shutil.copytree(
-                mine, settings, symlinks=True, ignore=ignored
-            ) if mine.exists() else settings.mkdir()
         return {
             "COMPOSE_PROJECT_NAME": project.name,
             "DEPOT": str(self.folder / "depot"),
-            "DOCKER_CONFIG": str(settings),
+            "DOCKER_CONFIG": str(own_login(self.folder)),
             "UV_PYTHON": sys.executable,
         }
 

@@ -1,11 +1,12 @@
 """Services of every shape that the template can adopt, as data: their files, and the answers that it cannot read."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conftest import commit
+from conftest import commit, write
 
 APP = """\
 from starlette.applications import Starlette
@@ -47,6 +48,13 @@ def project(name: str, dependencies: str = SERVER, version: str = STATIC) -> str
     return PROJECT.format(name=name, dependencies=dependencies, version=version)
 
 
+def resolve(folder: Path, **environment: str) -> None:
+    """Let uv write the lock of a project, with variables beside those of this process."""
+    # The Python of these tests, since the one of .python-version need not be on this machine.
+    lock = ["uv", "lock", "--quiet", f"--python={sys.executable}"]
+    subprocess.run(lock, cwd=folder, env=os.environ | environment, check=True)
+
+
 @dataclass(frozen=True)
 class Shape:
     """A service that is there already."""
@@ -60,13 +68,8 @@ class Shape:
 
     def make(self, folder: Path) -> Path:
         """Write the service into a folder, resolve its lock and commit all of it."""
-        for path, text in self.files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text)
-        commit(folder)
-        # The Python of these tests, since the one of .python-version need not be on this machine.
-        lock = ["uv", "lock", "--quiet", f"--python={sys.executable}"]
-        subprocess.run(lock, cwd=folder, check=True)
+        commit(write(folder, self.files))
+        resolve(folder)
         commit(folder)
         return folder
 

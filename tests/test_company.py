@@ -1,22 +1,21 @@
 """A build inside a company: its registry, git servers, indexes and proxy; no secret stays."""
 
 import shutil
-import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from socket import create_connection, socket
 
 import pytest
-from conftest import Copy, commit, without
-from engine import Engine, docker, uncompressed
+from conftest import Copy, commit, without, write
+from engine import Engine, docker, secret_options, uncompressed
 from git_server import TOKEN, USER, GitServer, https_server, ssh_server
+from listeners import free_port, listening
 from package_index import PASSWORD as INDEX_PASSWORD
 from package_index import USER as INDEX_USER
 from package_index import Index, package_index
-from pipelines import registry
+from pipelines import own_login, registry
+from shapes import resolve
 from test_project import PYTHON
 from test_render import PINS
 
@@ -63,10 +62,8 @@ def server(
 
 @contextmanager
 def proxy(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Run a proxy that wants a login; give its address with the login, and its log."""
-    with closing(socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Run a proxy that wants a login; yield its address with the login, and its log."""
+    port = free_port()
     if not shutil.which("tinyproxy"):
         without("tinyproxy is not installed")
     settings, log = folder / "tinyproxy.conf", folder / "tinyproxy.log"
@@ -75,33 +72,17 @@ def proxy(folder: Path) -> Iterator[tuple[str, Path]]:
         f'LogFile "{log}"\nLogLevel Connect\n'
     )
     log.touch()
-    process = subprocess.Popen(["tinyproxy", "-d", "-c", str(settings)])
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            with suppress(OSError), create_connection(("127.0.0.1", port)):
-                break
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+    command = ["tinyproxy", "-d", "-c", str(settings)]
+    with listening(command, port, folder / "tinyproxy.out"):
         yield f"http://{PROXY_USER}:{PROXY_PASSWORD}@127.0.0.1:{port}", log
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def given(folder: Path, secrets: dict[str, str]) -> list[str]:
-    """Return the options of docker build that hand secrets on; they are written to a folder."""
-    for name, value in secrets.items():
-        (folder / name).write_text(value)
-    return ["--network=host", *(f"--secret=id={name},src={folder / name}" for name in secrets)]
 
 
 def traces(*secrets: dict[str, str]) -> list[bytes]:
     """Return a line of each secret by which its value is recognised; known hosts are public."""
     values = {name: value for more in secrets for name, value in more.items()}
     values.pop("SSH_KNOWN_HOSTS", None)
-    return [value.strip().splitlines()[len(value.strip().splitlines()) // 2].encode()
-            for value in values.values()]  # fmt: skip
+    lines = [value.strip().splitlines() for value in values.values()]
+    return [found[len(found) // 2].encode() for found in lines]
 
 
 def assert_no_trace(secrets: list[bytes], engine: Engine, image: str, *said: str) -> None:
@@ -125,7 +106,7 @@ def test_package_of_a_private_repository_arrives_and_git_does_not(
     )
     server.add_its_package(project)
     certificates = {"CA_BUNDLE": index.authority} if company == "company" else {}
-    options = [*given(tmp_path, certificates), *server.options(tmp_path)]
+    options = ["--network=host", *secret_options(tmp_path, certificates), *server.options(tmp_path)]
     image = engine.build(project, f"git-{company}", *options)
     script = f"import acme_private; {NO_GIT}; print(acme_private.HELLO)"
     assert engine.run(image, "python", "-c", script).stdout == "hello from git\n"
@@ -143,7 +124,7 @@ def test_wrong_login_of_git_fails_the_build_and_is_not_in_the_log(
         server.add_its_package(project)
         wrong = {"GIT_USERNAME": USER, "GIT_PASSWORD": f"not-{TOKEN}", "CA_BUNDLE": index.authority}
         with pytest.raises(AssertionError, match="Authentication failed") as error:
-            engine.build(project, "git-wrong", *given(tmp_path, wrong))
+            engine.build(project, "git-wrong", "--network=host", *secret_options(tmp_path, wrong))
     assert TOKEN not in str(error.value)
 
 
@@ -151,26 +132,21 @@ def test_default_index_with_a_login_serves_the_build_backend_too(
     engine: Engine, copy: Copy, tmp_path: Path
 ) -> None:
     with package_index(tmp_path, everything=True) as index:
-        project = tmp_path / "project"
-        for name, content in PACKAGE.items():
-            (project / name).parent.mkdir(parents=True, exist_ok=True)
-            (project / name).write_text(content.replace("{url}", index.url))
+        files = {name: text.replace("{url}", index.url) for name, text in PACKAGE.items()}
+        project = write(tmp_path / "project", files)
         login = {
             "UV_INDEX_ACME_PYPI_USERNAME": INDEX_USER,
             "UV_INDEX_ACME_PYPI_PASSWORD": INDEX_PASSWORD,
         }
-        subprocess.run(
-            ["uv", "lock", "--quiet", f"--python={PYTHON}"],
-            cwd=project,
-            env=index.environment() | login,
-            check=True,
-        )
+        resolve(project, **index.environment(), **login)
         commit(project)
         answers = {"framework": "existing", "index_names": "acme-pypi", "certificates": "company"}
         command = ["python", "-m", "orders"]
         copy(project, command=command, port="", health_path="", python_version=PYTHON, **answers)
         secrets = login | {"CA_BUNDLE": index.authority}
-        image = engine.build(project, "default-index", *given(tmp_path, secrets))
+        image = engine.build(
+            project, "default-index", "--network=host", *secret_options(tmp_path, secrets)
+        )
         assert engine.run(image).stdout == "hello from the index\n"
         assert_no_trace(traces(secrets), engine, image)
 
@@ -179,10 +155,7 @@ def test_default_index_with_a_login_serves_the_build_backend_too(
 def mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Run a registry with a login that has the base images; log in, and yield its prefix."""
     user, password = "mirror-user", MIRROR_PASSWORD
-    own, mine = folder / "docker", Path.home() / ".docker"
-    # A copy, so that a login here is none outside.
-    shutil.copytree(mine, own) if mine.exists() else own.mkdir()
-    monkeypatch.setenv("DOCKER_CONFIG", str(own))
+    monkeypatch.setenv("DOCKER_CONFIG", str(own_login(folder)))
     python, uv = f"python:{PYTHON}-slim-{PINS['suite']}", f"astral-sh/uv:{PINS['uv']}"
     with registry(folder, (user, password)) as served:
         docker("login", f"--username={user}", f"--password={password}", served.address)
@@ -252,7 +225,8 @@ def test_no_secret_is_in_what_a_build_exports(
             "--provenance=mode=max",
             f"--output=type=oci,dest={tmp_path / 'image.tar'}",
             f"--cache-to=type=local,mode=max,dest={tmp_path / 'cache'}",
-            *given(tmp_path, secrets),
+            "--network=host",
+            *secret_options(tmp_path, secrets),
             str(project),
         )
     with tarfile.open(tmp_path / "image.tar") as archive:

@@ -20,12 +20,13 @@ from conftest import ROOT, Copy
 from engine import CLOSED, Container, Engine, docker
 from test_render import ASKED, PINS, choices, extension
 from test_render import SERVICES as EVERY_SERVICE
+from updates import WITHOUT_A_LOCK
 
 pytestmark = pytest.mark.image
 
 IMAGES = choices(ASKED["image"])
 # What a new project gets; the other versions are asked of one framework.
-PYTHON = "3.14"
+PYTHON = WITHOUT_A_LOCK["python_version"]
 
 ORDER = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
 # What is sent where, when the resource is no route of its own.

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Copy, commit, git
+from conftest import Copy, commit, git, write
 from copier import run_copy, run_recopy
 from engine import CLOSED, Engine, docker
-from shapes import OWNED, SHAPES, Shape, app, project
+from shapes import OWNED, SHAPES, Shape, app, project, resolve
 from test_image import empty_package_cache
 from test_render import texts
 from updates import NOW, Workshop, unmerged, update
@@ -60,14 +60,6 @@ dev = [
 ]
 """
     return text.replace(f'"{name}"\n\n', f'"{name}"\n')
-
-
-def write(folder: Path, files: dict[str, str]) -> Path:
-    """Write files below a folder and return it."""
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    return folder
 
 
 MINE = OWNED | {"pyproject.toml": "[project]\n", "uv.lock": lock(), "src/mine/__init__.py": ""}
@@ -482,8 +474,7 @@ def test_plain_script_needs_neither_port_nor_server(
     """As docs/existing.md says of a fresh `uv init` project."""
     folder = tmp_path / "script"
     subprocess.run(["uv", "init", "--quiet", f"--python={sys.executable}", str(folder)], check=True)
-    lock = ["uv", "lock", "--quiet", f"--python={sys.executable}"]
-    subprocess.run(lock, cwd=folder, check=True)
+    resolve(folder)
     commit(folder)
     adopt(template, folder, port="", command=["script"])
     assert "Hello from script" in engine.run(*CLOSED, engine.build(folder, "script")).stdout

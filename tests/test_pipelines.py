@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from conftest import ROOT, Copy, commit, git, without
 from edits import WORKFLOW, loaded
 from engine import CLOSED, Engine, docker
 from git_server import TOKEN, GitServer, https_server, ssh_server
+from listeners import free_port
 from package_index import PASSWORD, Index
 from pipelines import NOT_RUN, Host, missing_tools, registry, run_github, run_gitlab
 from test_project import PYTHON
@@ -60,10 +60,7 @@ def project(copy: Copy, host: Host, tmp_path: Path) -> Iterator[Project]:
 
     def make(name: str, **answers: str) -> Path:
         project = tmp_path / f"{host.name}-{name}"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        given = {"ci": host.name, "python_version": PYTHON, "port": port}
+        given = {"ci": host.name, "python_version": PYTHON, "port": str(free_port())}
         copy(project, repository=f"acme/{project.name}", **given, **answers)
         made.append(project)
         commit(project)
@@ -349,9 +346,7 @@ def arm64(engine: Engine) -> None:
     """Have an engine that runs arm64; without an emulator skip, or fail where REQUIRE_ENGINE=1."""
     if "linux/arm64" in docker("buildx", "inspect").stdout:
         return
-    if os.environ.get("REQUIRE_ENGINE") == "1":
-        pytest.fail("REQUIRE_ENGINE=1, but this machine cannot run linux/arm64")
-    pytest.skip("this machine cannot run linux/arm64")
+    without("this machine cannot run linux/arm64")
 
 
 def joining(project: Path) -> list[str]:

@@ -275,10 +275,10 @@ def test_every_action_and_image_is_pinned_and_left_to_the_template(rendered: Ren
             name, _, pinned[name] = action.partition("@")
             assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", pinned[name]), action
     for text in (*pipelines(project).values(), project["compose.yaml"]):
-        for image in re.findall(r"(?:image|- name): ((?:\S+/)?(?:docker|aquasec/trivy):.+)", text):
-            name, _, tag = image.partition("@")[0].rpartition(":")
-            pinned[name] = tag
-            assert re.fullmatch(r".+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
+        for image in re.findall(r"(?:image|- name): ((?:\S+/)?(?:docker|aquasec).+)", text):
+            match = re.fullmatch(r"(.+):([\w.-]+@sha256:[0-9a-f]{64})", image)
+            assert match, image
+            pinned[match[1]] = match[2]
     assert pinned
     assert set(pinned) <= left_alone
 
