@@ -1,5 +1,6 @@
 """Programs that listen on a port of loopback while a test runs."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -7,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from socket import create_connection, socket
 
+from conftest import without
+
 SECONDS = 30
+PROXY_USER, PROXY_PASSWORD = "proxied", "the-planted-proxy-password"
 
 
 def free_port() -> int:
@@ -45,3 +49,20 @@ def listening(command: list[str], port: int, log: Path) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def proxy(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Run a proxy that wants a login; yield its address with the login, and its log."""
+    port = free_port()
+    if not shutil.which("tinyproxy"):
+        without("tinyproxy is not installed")
+    settings, log = folder / "tinyproxy.conf", folder / "tinyproxy.log"
+    settings.write_text(
+        f"Port {port}\nListen 127.0.0.1\nBasicAuth {PROXY_USER} {PROXY_PASSWORD}\n"
+        f'LogFile "{log}"\nLogLevel Connect\n'
+    )
+    log.touch()
+    command = ["tinyproxy", "-d", "-c", str(settings)]
+    with listening(command, port, folder / "tinyproxy.out"):
+        yield f"http://{PROXY_USER}:{PROXY_PASSWORD}@127.0.0.1:{port}", log

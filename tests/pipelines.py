@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bcrypt
+import pytest
 import yaml
 from conftest import commit, git
 from engine import docker, uncompressed
@@ -21,6 +22,8 @@ from listeners import free_port, listening
 
 # The versions that run GitLab's pipeline; Node because it needs a newer one than Debian has.
 NPM_PACKAGES = ("gitlab-ci-local@4.75.1", "node@24.21.0")
+
+MIRROR_PASSWORD = "the-planted-mirror-password"
 
 # What only the internet can do, by how the line begins; docs/delivery.md names the same.
 NOT_RUN = {
@@ -113,6 +116,24 @@ def own_login(folder: Path) -> Path:
         shutil.copytree(mine, settings, symlinks=True, ignore=ignored)
     settings.mkdir(exist_ok=True)
     return settings
+
+
+@contextlib.contextmanager
+def mirror(folder: Path, patch: pytest.MonkeyPatch, images: list[str]) -> Iterator[str]:
+    """Run a registry with a login that has images of this engine; log in, and yield its prefix."""
+    user = "mirror-user"
+    patch.setenv("DOCKER_CONFIG", str(own_login(folder)))
+    with registry(folder, (user, MIRROR_PASSWORD)) as served:
+        # A Podman in a tree of its own need not know the name localhost.
+        address = served.address.replace("localhost", "127.0.0.1")
+        docker("login", f"--username={user}", f"--password={MIRROR_PASSWORD}", address)
+        prefix = f"{address}/mirror"
+        for public in images:
+            mirrored = f"{prefix}/{public.removeprefix('ghcr.io/')}"
+            docker("tag", public, mirrored)
+            docker("push", mirrored)
+            docker("image", "rm", mirrored)
+        yield prefix
 
 
 def npm_tools() -> Path:

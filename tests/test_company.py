@@ -1,28 +1,26 @@
 """A build inside a company: its registry, git servers, indexes and proxy; no secret stays."""
 
-import shutil
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import Copy, commit, without, write
+from conftest import Copy, commit, write
 from engine import Engine, docker, secret_options, uncompressed
 from git_server import TOKEN, USER, GitServer, https_server, ssh_server
-from listeners import free_port, listening
+from listeners import PROXY_PASSWORD, proxy
 from package_index import PASSWORD as INDEX_PASSWORD
 from package_index import USER as INDEX_USER
 from package_index import Index, package_index
-from pipelines import own_login, registry
+from pipelines import MIRROR_PASSWORD, mirror
 from shapes import resolve
+from test_podman import BASES
 from test_project import PYTHON
-from test_render import PINS
 
 pytestmark = pytest.mark.image
 
-PROXY_USER, PROXY_PASSWORD = "proxied", "the-planted-proxy-password"
-MIRROR_PASSWORD = "the-planted-mirror-password"
+IMAGES = [*BASES, "docker/dockerfile:1"]
 NO_GIT = "import shutil; assert not shutil.which('git') and not shutil.which('ssh')"
 # What uv resolves here with a build backend and a dependency, all of it from one index.
 PACKAGE = {
@@ -58,23 +56,6 @@ def server(
             yield stack.enter_context(ssh_server(folder))
         else:
             yield stack.enter_context(https_server(folder, index.signed_by, index.trusted()))
-
-
-@contextmanager
-def proxy(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Run a proxy that wants a login; yield its address with the login, and its log."""
-    port = free_port()
-    if not shutil.which("tinyproxy"):
-        without("tinyproxy is not installed")
-    settings, log = folder / "tinyproxy.conf", folder / "tinyproxy.log"
-    settings.write_text(
-        f"Port {port}\nListen 127.0.0.1\nBasicAuth {PROXY_USER} {PROXY_PASSWORD}\n"
-        f'LogFile "{log}"\nLogLevel Connect\n'
-    )
-    log.touch()
-    command = ["tinyproxy", "-d", "-c", str(settings)]
-    with listening(command, port, folder / "tinyproxy.out"):
-        yield f"http://{PROXY_USER}:{PROXY_PASSWORD}@127.0.0.1:{port}", log
 
 
 def traces(*secrets: dict[str, str]) -> list[bytes]:
@@ -151,30 +132,13 @@ def test_default_index_with_a_login_serves_the_build_backend_too(
         assert_no_trace(traces(secrets), engine, image)
 
 
-@contextmanager
-def mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Run a registry with a login that has the base images; log in, and yield its prefix."""
-    user, password = "mirror-user", MIRROR_PASSWORD
-    monkeypatch.setenv("DOCKER_CONFIG", str(own_login(folder)))
-    python, uv = f"python:{PYTHON}-slim-{PINS['suite']}", f"astral-sh/uv:{PINS['uv']}"
-    with registry(folder, (user, password)) as served:
-        docker("login", f"--username={user}", f"--password={password}", served.address)
-        prefix = f"{served.address}/mirror"
-        for public in (python, f"ghcr.io/{uv}", "docker/dockerfile:1"):
-            mirrored = f"{prefix}/{public.removeprefix('ghcr.io/')}"
-            docker("tag", public, mirrored)
-            docker("push", mirrored)
-            docker("image", "rm", mirrored)
-        yield prefix
-
-
 def test_images_come_from_the_registry_that_was_named(
     engine: Engine, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind a login; the layers are those of the public images."""
     plain = copy(tmp_path / "plain", python_version=PYTHON)
     expected = engine.layers(engine.build(plain, "public-registry"))
-    with mirror(tmp_path, monkeypatch) as prefix:
+    with mirror(tmp_path, monkeypatch, IMAGES) as prefix:
         project = copy(tmp_path / "project", python_version=PYTHON, registry=prefix)
         image = engine.build(project, "mirror", "--pull")
         assert engine.layers(image) == expected
@@ -209,7 +173,7 @@ def test_no_secret_is_in_what_a_build_exports(
         project = copy(
             tmp_path / "project",
             python_version=PYTHON,
-            registry=stack.enter_context(mirror(tmp_path, monkeypatch)),
+            registry=stack.enter_context(mirror(tmp_path, monkeypatch, IMAGES)),
             git_server=server.answer,
             **index.answers,
         )

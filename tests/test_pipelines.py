@@ -13,7 +13,7 @@ from edits import WORKFLOW, loaded
 from engine import CLOSED, Engine, docker
 from git_server import TOKEN, GitServer, https_server, ssh_server
 from listeners import free_port
-from package_index import PASSWORD, Index
+from package_index import ON_THIS_NETWORK, PASSWORD, Index
 from pipelines import NOT_RUN, Host, missing_tools, registry, run_github, run_gitlab
 from test_project import PYTHON
 
@@ -73,11 +73,14 @@ def project(copy: Copy, host: Host, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def git_server(
-    host: Host, index: Index, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    host: Host,
+    index: Index,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[GitServer]:
-    """A git server that GitHub's runner opens with a token, and GitLab's with a key."""
+    """A git server that opens to a token on the host that the parameter names, else to a key."""
     folder = tmp_path_factory.mktemp("git")
-    if host.name == "github":
+    if host.name == request.param:
         serving = https_server(folder, index.signed_by, index.trusted())
     else:
         serving = ssh_server(folder)
@@ -85,6 +88,7 @@ def git_server(
         yield server
 
 
+@pytest.mark.parametrize("git_server", ["github"], indirect=True)
 def test_a_push_delivers_what_it_tested(
     host: Host,
     project: Project,
@@ -160,10 +164,23 @@ def add_a_database(project: Path) -> None:
     compose.write_text(f"{waits}\n{beside}")
 
 
-def test_a_proposed_change_is_tested_and_pushes_nothing(host: Host, project: Project) -> None:
-    proposed = project("proposed")
+@pytest.mark.parametrize("git_server", ["gitlab"], indirect=True)
+def test_a_proposed_change_is_tested_and_pushes_nothing(
+    host: Host,
+    project: Project,
+    index: Index,
+    git_server: GitServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a git dependency that the other login opens than on a push."""
+    proposed = project("proposed", git_server=git_server.answer, certificates="company")
+    git_server.add_its_package(proposed)
+    for name, override in ON_THIS_NETWORK.items():
+        (proposed / name).write_text(override)
     add_a_database(proposed)
     commit(proposed)
+    settings = git_server.pipeline_secrets | {"CA_BUNDLE": index.authority}
+    monkeypatch.setattr(host, "settings", settings)
     run = host.run(host, proposed, "pull_request")
     assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
     assert host.image(proposed) not in host.registry.images()

@@ -5,13 +5,16 @@ import os
 import shlex
 import shutil
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from conftest import Copy
 from engine import CLOSED, Engine
 from git_server import https_server, ssh_server
-from package_index import Index
+from listeners import PROXY_PASSWORD, proxy
+from package_index import Index, package_index
+from pipelines import mirror
 from test_project import PYTHON
 from test_render import PINS
 
@@ -98,3 +101,37 @@ def test_layers_are_those_that_docker_builds(
         assert run("podman", "run", *options, tag, "python", "-c", script) == "/app\n"
     finally:
         subprocess.run([*PREFIX, "podman", "image", "rm", "--force", tag], capture_output=True)
+
+
+@pytest.mark.usefixtures("bases")
+def test_registry_and_proxy_want_a_login(
+    engine: Engine, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its login the registry gives nothing."""
+    tag = f"localhost/{engine.prefix}-podman-mirror"
+    with ExitStack() as stack:
+        # Nobody has its package, since it is on a port of its own.
+        index = stack.enter_context(package_index(tmp_path))
+        address, log = stack.enter_context(proxy(tmp_path))
+        prefix = stack.enter_context(mirror(tmp_path, monkeypatch, BASES))
+        project = copy(
+            tmp_path / "project", python_version=PYTHON, registry=prefix, **index.answers
+        )
+        index.add_its_package(project)
+        pull = [option for option in BUILD if not option.startswith("--pull")]
+        # Podman pulls the images, and what a step asks goes through the proxy.
+        pull += ["--pull=always", "--tls-verify=false", f"--build-arg=HTTPS_PROXY={address}"]
+        secrets = [option for option in index.options if option.startswith("--secret")]
+        command = ["podman", *pull, *secrets, f"--tag={tag}", "."]
+        try:
+            run(*command, f"--authfile={os.environ['DOCKER_CONFIG']}/config.json", cwd=project)
+            asked = index.url.removeprefix("https://").partition("/")[0]
+            assert f"CONNECT {asked}" in log.read_text()
+            history = run("podman", "history", "--no-trunc", "--format=json", tag)
+            assert PROXY_PASSWORD not in history + run("podman", "image", "inspect", tag)
+            nobody = tmp_path / "nobody.json"
+            nobody.write_text("{}")
+            with pytest.raises(AssertionError, match=r"(?i)unauthorized|authentication required"):
+                run(*command, f"--authfile={nobody}", cwd=project)
+        finally:
+            subprocess.run([*PREFIX, "podman", "image", "rm", "--force", tag], capture_output=True)
