@@ -3,6 +3,7 @@
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,20 @@ def test_wrong_login_of_git_fails_the_build_and_is_not_in_the_log(
         with pytest.raises(AssertionError, match="Authentication failed") as error:
             engine.build(project, "git-wrong", "--network=host", *secret_options(tmp_path, wrong))
     assert TOKEN not in str(error.value)
+
+
+def test_git_server_with_another_key_than_the_known_one_is_refused(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    with ssh_server(tmp_path) as server:
+        project = copy(tmp_path / "project", python_version=PYTHON, git_server=server.answer)
+        server.add_its_package(project)
+        host = server.secrets["SSH_KNOWN_HOSTS"].split()[0]
+        # A key, but not the server's.
+        known = {"SSH_KNOWN_HOSTS": f"{host} {(tmp_path / 'user.pub').read_text()}"}
+        options = ["--network=host", *replace(server, secrets=known).options(tmp_path)]
+        with pytest.raises(AssertionError, match="Host key verification failed"):
+            engine.build(project, "git-other-key", *options)
 
 
 def test_default_index_with_a_login_serves_the_build_backend_too(
