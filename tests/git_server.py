@@ -156,6 +156,20 @@ def https_server(folder: Path, authority: trustme.CA, trusted: Path) -> Iterator
 
 
 @contextlib.contextmanager
+def ssh_agent(folder: Path) -> Iterator[Path]:
+    """Run an agent without keys; yield its socket, which is in a folder."""
+    agent = folder / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(agent)], stdout=subprocess.DEVNULL)
+    try:
+        while not agent.exists():
+            time.sleep(0.05)
+        yield agent
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
 def ssh_server(folder: Path) -> Iterator[GitServer]:
     """Serve a repository over SSH to whoever has a key; its agent is in the environment given."""
     bare = repository(folder)
@@ -182,11 +196,7 @@ def ssh_server(folder: Path) -> Iterator[GitServer]:
         Path("/run/sshd").mkdir(exist_ok=True)
     command = [program, "-D", "-e", "-f", os.devnull]
     command += [f"-o{name}={value}" for name, value in options.items()]
-    agent = folder / "agent"
-    keys = subprocess.Popen(["ssh-agent", "-D", "-a", str(agent)], stdout=subprocess.DEVNULL)
-    try:
-        while not agent.exists():
-            time.sleep(0.05)
+    with ssh_agent(folder) as agent:
         environment = {"SSH_AUTH_SOCK": str(agent)}
         load = ["ssh-add", "-q", str(folder / "user")]
         subprocess.run(load, env=os.environ | environment, check=True)
@@ -199,6 +209,3 @@ def ssh_server(folder: Path) -> Iterator[GitServer]:
         key = {"SSH_PRIVATE_KEY": (folder / "user").read_text()}
         with listening(command, port, folder / "sshd.log"):
             yield GitServer(answer, f"{answer}{bare}", secrets, key, environment)
-    finally:
-        keys.terminate()
-        keys.wait()

@@ -1,6 +1,7 @@
 """Programs that others wrote find nothing in what the template renders, nor in its own workflow."""
 
 import itertools
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Copy, commit
 from engine import Engine
+from git_server import ssh_agent
 from test_render import ASKED, FRAMEWORKS, PINS, choices
 
 WORKFLOWS = [
@@ -32,19 +34,19 @@ VARIANTS = [
     {"ci": ci, "builder": builder}
     for ci, builder in itertools.product(choices(ASKED["ci"]), choices(ASKED["builder"]))
 ] + [{"framework": framework} for framework in FRAMEWORKS]
-VARIANTS += [
+COMPANY = [
     {
         "ci": ci,
         "builder": builder,
         "index_url": "https://pypi.corp/simple",
         "index_names": "acme-gpu",
         "certificates": "company",
-        "registry": "registry.corp/mirror",
         "git_server": git_server,
     }
     for ci, builder in [("github", "buildx"), ("github", "depot"), ("gitlab", "buildx")]
     for git_server in ("https://git.corp", "ssh://git@git.corp:2222")
 ]
+VARIANTS += COMPANY
 VARIANTS += [
     {"index_url": "https://pypi.corp/simple"},
     {"certificates": "company"},
@@ -55,9 +57,16 @@ VARIANTS += [
     {"image": image, "apt_packages": packages, "build_packages": packages}
     for image, packages in itertools.product(choices(ASKED["image"]), ("", "libpq5"))
 ]
+# BuildKit asks a registry for its frontend, so it checks the variants above alone.
+ELSEWHERE = [variant | {"registry": "registry.corp/mirror"} for variant in COMPANY]
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=lambda answers: "-".join(answers.values()))
+def name(answers: dict[str, str]) -> str:
+    """Return what a variant is called in a test."""
+    return "-".join(answers.values())
+
+
+@pytest.fixture(scope="module")
 def project(
     request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
@@ -68,6 +77,7 @@ def project(
 
 
 @pytest.mark.render
+@pytest.mark.parametrize("project", VARIANTS + ELSEWHERE, indirect=True, ids=name)
 def test_the_judges_of_a_project_find_nothing(project: Path) -> None:
     judges = [
         judge for name, judges in JUDGES.items() if (project / name).exists() for judge in judges
@@ -79,9 +89,12 @@ def test_the_judges_of_a_project_find_nothing(project: Path) -> None:
 
 
 @pytest.mark.image
-def test_buildkit_finds_nothing(engine: Engine, project: Path) -> None:
-    check = ["docker", "buildx", "bake", "--check"]
-    run = subprocess.run(check, cwd=project, capture_output=True, text=True)
+@pytest.mark.parametrize("project", VARIANTS, indirect=True, ids=name)
+def test_buildkit_finds_nothing(engine: Engine, project: Path, tmp_path: Path) -> None:
+    check = ["docker", "buildx", "bake", "--allow=ssh", "--check"]
+    with ssh_agent(tmp_path) as agent:
+        environment = os.environ | {"SSH_AUTH_SOCK": str(agent)}
+        run = subprocess.run(check, cwd=project, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "no warnings found" in run.stdout + run.stderr
 
