@@ -76,6 +76,15 @@ def test_documented_figures_are_the_measured_ones(tmp_path: Path) -> None:
     }
 
 
+def test_documented_growth_is_the_measured_one(tmp_path: Path) -> None:
+    drawing = tmp_path / "growth.svg"
+    command = [sys.executable, "benchmarks/growth.py", "--from=docs/growth.json"]
+    command.append(f"--svg={drawing}")
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert drawing.read_text() == (ROOT / "docs" / "growth.svg").read_text()
+    assert run.stdout.strip() in (ROOT / "docs" / "dockerfile.md").read_text()
+
+
 def test_readme_has_a_row_for_each_question_with_its_default() -> None:
     for name, question in ASKED.items():
         existing = question.get("when") == "{{ framework == 'existing' }}"
