@@ -55,16 +55,20 @@ def cells(text: str, first: str) -> dict[str, dict[str, str]]:
     return {title: dict(zip(names, row, strict=True)) for title, *row in rows}
 
 
-def test_documented_figures_are_the_measured_ones(tmp_path: Path) -> None:
-    """benchmark.json is what a run kept; the tables and the drawing come from it alone."""
-    drawing = tmp_path / "benchmark.svg"
-    command = [sys.executable, "benchmarks/image.py", "--from=docs/benchmark.json"]
+def documented(program: str, kept: str, folder: Path) -> str:
+    """Return the tables of a benchmark's kept run, once they and the drawing are what docs has."""
+    drawing = folder / f"{kept}.svg"
+    command = [sys.executable, f"benchmarks/{program}.py", f"--from=docs/{kept}.json"]
     command.append(f"--svg={drawing}")
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert drawing.read_text() == (ROOT / "docs" / "benchmark.svg").read_text()
+    assert drawing.read_text() == (ROOT / "docs" / f"{kept}.svg").read_text()
     assert run.stdout.strip() in (ROOT / "docs" / "dockerfile.md").read_text()
+    return run.stdout
 
-    measured = cells(run.stdout, "figure")
+
+def test_documented_figures_are_the_measured_ones(tmp_path: Path) -> None:
+    """benchmark.json is what a run kept; the tables and the drawing come from it alone."""
+    measured = cells(documented("image", "benchmark", tmp_path), "figure")
     readme = cells((ROOT / "README.md").read_text(), "the same FastAPI service on Python 3.14")
     assert readme == {
         said: {
@@ -77,12 +81,7 @@ def test_documented_figures_are_the_measured_ones(tmp_path: Path) -> None:
 
 
 def test_documented_growth_is_the_measured_one(tmp_path: Path) -> None:
-    drawing = tmp_path / "growth.svg"
-    command = [sys.executable, "benchmarks/growth.py", "--from=docs/growth.json"]
-    command.append(f"--svg={drawing}")
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert drawing.read_text() == (ROOT / "docs" / "growth.svg").read_text()
-    assert run.stdout.strip() in (ROOT / "docs" / "dockerfile.md").read_text()
+    documented("growth", "growth", tmp_path)
 
 
 def test_readme_has_a_row_for_each_question_with_its_default() -> None:
