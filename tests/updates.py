@@ -251,7 +251,9 @@ class Workshop:
         dockerfile = project["Dockerfile"].decode()
         uv = answers.get("uv_version", pins["uv"])
         assert re.findall(r"astral-sh/uv:(\S+)", dockerfile) == [uv]
-        assert re.findall(r"^FROM \S*python:[\d.]+-slim-(\w+)", dockerfile, re.M) == [pins["suite"]]
+        assert re.findall(r"^FROM (?:\S+/)?python:[\d.]+-slim-(\w+)", dockerfile, re.M) == [
+            pins["suite"]
+        ]
         for name, text in project.items():
             if name.startswith(".github/workflows/"):
                 for action, made_of in re.findall(r"uses: (.+?)@(.+)", text.decode()):
