@@ -8,7 +8,7 @@ import re
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +85,10 @@ class Container:
         with subprocess.Popen([*command, "--filter=event=die"], stdout=subprocess.PIPE) as events:
             try:
                 while (seen := self.inspect(template)) != value:
+                    # It may have ended since the look before.
                     ended = self.inspect("{{.State.Status}}") == "exited"
+                    if ended and self.inspect(template) == value:
+                        return
                     assert events.stdout
                     if ended or not events.stdout.readline():
                         raise AssertionError(f"{template} is {seen}, not {value}\n{self.logs()}")
@@ -164,10 +167,12 @@ class Engine:
         return docker("run", "--rm", *arguments, check=check)
 
     @contextmanager
-    def serve(self, image: str, *options: str, port: int = 8000) -> Iterator[Container]:
+    def serve(
+        self, image: str, *options: str, port: int = 8000, command: Sequence[str] = ()
+    ) -> Iterator[Container]:
         """Start a container whose port is published on loopback; remove it at the end."""
         published = f"--publish=127.0.0.1::{port}"
-        name = docker("run", "--detach", published, *options, image).stdout.strip()
+        name = docker("run", "--detach", published, *options, image, *command).stdout.strip()
         try:
             yield Container(name)
         finally:

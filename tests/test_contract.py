@@ -1,7 +1,6 @@
 """What every service does, whatever its framework, server and image: one set of tests for all."""
 
 import http.client
-import itertools
 import json
 import shutil
 import signal
@@ -11,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +36,32 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
 # Those that answer requests; what takes jobs has tests of its own.
+SLIM = [
+    (service["framework"], service["server"], "slim", PYTHON)
+    for service in EVERY_SERVICE
+    if "app.py" in extension(service["framework"])["src"]
+]
+ASGI = [service for service in SLIM if service[0] not in {"flask", "django"}]
+# One for each way to serve: a server, and what it calls.
+ONE_A_SERVER = [*{(s[1], s in ASGI): s for s in reversed(SLIM)}.values()]
 # The slim ones come first: in the same place in SLIM, they share their images with the other tests.
 SERVICES = [
+    *SLIM,
+    # Of the other images one for each framework, and one for each way to serve.
     *(
-        (service["framework"], service["server"], image, PYTHON)
-        for image, service in itertools.product(IMAGES, EVERY_SERVICE)
-        if "app.py" in extension(service["framework"])["src"]
+        (framework, server, image, PYTHON)
+        for image in IMAGES
+        for framework, server, slim, _ in SLIM
+        if image != slim
+        and (
+            server == next(iter(extension(framework)["servers"]))
+            or (framework, server, slim, PYTHON) in ONE_A_SERVER
+        )
     ),
     # Beside the first framework, which the tests of the image build with every Python.
     ("flask", "gunicorn", "slim", "3.11"),
     ("flask", "gunicorn", "slim", "3.15"),
 ]
-SLIM = [service for service in SERVICES if service[2:] == ("slim", PYTHON)]
-# One for each way to serve: a server, and what it calls.
-ONE_A_SERVER = [*{(s[1], s[0] in ("flask", "django")): s for s in reversed(SLIM)}.values()]
 
 # What the middleware logs as the path, and what tells the scheme in the same place.
 SCHEMES = {
@@ -66,9 +77,57 @@ BROKEN = {
     "gone-after-a-chunk": f"{CHUNKS}1\r\n{{\r\n",
     "gone-with-no-size": f"{CHUNKS}zz\r\n",
     "gone-with-a-reset": f"{LENGTH}{{",
+    # What has come could be taken for all of it.
+    "gone-after-an-order": f"Content-Length: 100000\r\n\r\n{json.dumps(ORDER)}",
     # A version of MCP that its SDK takes another way for.
     "gone-in-newer-mcp": f"MCP-Protocol-Version: 2026-07-28\r\n{LENGTH}{{",
 }
+
+# What a client may send by mistake or on purpose, in the place of a price.
+MISTAKES = {
+    "no number": "NaN",
+    "no end": "Infinity",
+    "a large exponent": "1e99999999",
+    "many digits": "9" * 5000,
+    "half a character": '"\\ud800"',
+    "no text": '"\xff"',
+    "no end of brackets": "[" * 50_000,
+    "deep brackets": "[" * 50_000 + "]" * 50_000,
+}
+
+# An application whose start fails after its import.
+NO_DATABASE = """
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+def create_app():
+    return app
+"""
+
+# Of all that Python prints by itself, what a request can cause.
+OUTBURST = """
+    import threading, warnings
+    class Unraisable:
+        def __del__(self):
+            raise ValueError("an unraisable error")
+    warnings.warn("a warning")
+    thread = threading.Thread(target=lambda: [][0])
+    thread.start()
+    thread.join()
+    del Unraisable().unknown
+"""
+
+# What clients hold a connection with that never send the rest.
+HELD = {
+    "silence": "",
+    "half a header": "POST /quotes HTTP/1.1\r\nHost: local",
+    "half a body": f"POST /quotes HTTP/1.1\r\nHost: localhost\r\n{BROKEN['gone-in-its-body']}",
+}
+
+# A container that has the loopback of IPv6 on any engine.
+IPV6 = ["--sysctl=net.ipv6.conf.all.disable_ipv6=0", "--sysctl=net.ipv6.conf.lo.disable_ipv6=0"]
 
 LOCKS = """
 ARG UV PYTHON
@@ -98,6 +157,7 @@ class Service:
 
     def __init__(self, engine: Engine, project: Path, framework: str, python: str) -> None:
         self.engine = engine
+        self.framework = framework
         self.path, self.body = RESOURCES.get(framework, ("/quotes", ORDER))
         self.base = f"python:{python}-slim-{PINS['suite']}"
         self.folder = f"/app/.venv/lib/python{python}/site-packages/my_service"
@@ -154,9 +214,39 @@ def records(container: Container) -> list[dict[str, Any]]:
     return found
 
 
+def talk(container: Container, sent: bytes) -> tuple[int, bytes]:
+    """Send bytes on a connection, read to its end; return the status, 0 for none, and the body."""
+    got = b""
+    with socket.create_connection(container.address, timeout=30) as client:
+        # A server that refuses need not read to the end.
+        with suppress(OSError):
+            client.sendall(sent)
+        with suppress(OSError):
+            while some := client.recv(65536):
+                got += some
+    head, _, body = got.partition(b"\r\n\r\n")
+    return int(head.split()[1]) if head else 0, body
+
+
+def posting(service: Service, body: bytes, *headers: str) -> bytes:
+    """Return a request to the resource; one without headers of its own tells its length."""
+    lines = [
+        f"POST {service.path} HTTP/1.1",
+        "Host: localhost:9000",
+        "Connection: close",
+        f"Accept: {ACCEPT['Accept']}",
+        "Content-Type: application/json",
+        *(headers or [f"Content-Length: {len(body)}"]),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 def test_health_is_answered_and_not_logged(running: Container) -> None:
     status, _, body = running.request("GET", "/healthz")
     assert (status, body) == (200, {"status": "ok"})
+    # As some load balancers ask.
+    head = b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert talk(running, head)[0] == 200
     assert "/healthz" not in running.logs()
 
 
@@ -204,6 +294,37 @@ def test_body_that_is_no_text_is_refused_as_json(service: Service, running: Cont
         answer = json.loads(response.read())
     assert 400 <= response.status < 500
     assert "Traceback" not in json.dumps(answer)
+
+
+def test_mistake_of_a_client_is_none_of_the_service(service: Service, running: Container) -> None:
+    """One for which the parser of JSON, the model or the answer has no place."""
+    whole = json.dumps(service.body)
+    for mistake, value in MISTAKES.items():
+        body = whole.replace('"9.99"', value).encode("latin-1")
+        sent = posting(service, body, f"Content-Length: {len(body)}", f"X-Request-ID: {mistake}")
+        status, answer = talk(running, sent)
+        assert 400 <= status < 500 or json.loads(answer)["result"]["isError"], (mistake, answer)
+        running.wait_for_log(f'"request_id": "{mistake}"')
+    caused = [record for record in records(running) if record.get("request_id") in MISTAKES]
+    assert not [record for record in caused if record["level"] == "ERROR"]
+    assert max(len(json.dumps(record)) for record in caused) < 10_000
+
+
+def test_body_has_a_bound(service: Service, running: Container) -> None:
+    status, _ = talk(running, posting(service, b"", "Content-Length: 20000000"))
+    assert status == 413
+    # One that does not say how long it is; what Django reads has its length before it.
+    if service.framework != "django":
+        chunks = b"100000\r\n%s\r\n" % (b" " * 0x100000) * 12 + b"0\r\n\r\n"
+        status, _ = talk(running, posting(service, chunks, "Transfer-Encoding: chunked"))
+        assert status == 413
+
+
+def test_headers_have_a_bound(running: Container) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"a" * 20_000_000
+    status, _ = talk(running, head)
+    assert status in {0, 400, 431}
+    assert running.request("GET", "/healthz")[0] == 200
 
 
 def test_path_is_logged_as_the_text_that_it_is(running: Container) -> None:
@@ -288,7 +409,49 @@ def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: i
     with service.engine.serve(service.image, *CLOSED, *options) as container:
         container.wait_for("{{.State.Status}}", "exited", seconds=20)
         assert container.inspect("{{.State.ExitCode}}") != "0"
-        assert "no app" in container.logs()
+        (crash, *_) = [record for record in records(container) if "exc_info" in record]
+        assert "no app" in crash["exc_info"]
+
+
+@pytest.mark.parametrize("service", ASGI, indirect=True, ids="-".join)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_failure_in_the_lifespan_ends_it(service: Service, tmp_path: Path, workers: int) -> None:
+    options = service.with_source("app.py", NO_DATABASE, tmp_path)
+    options.append(f"--env=WEB_CONCURRENCY={workers}")
+    with service.engine.serve(service.image, *CLOSED, *options) as container:
+        container.wait_for("{{.State.Status}}", "exited", seconds=40)
+        assert container.inspect("{{.State.ExitCode}}") != "0"
+        assert "no database" in {record["message"] for record in records(container)}
+
+
+@pytest.mark.parametrize("service", ONE_A_SERVER, indirect=True, ids="-".join)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
+    """By something else, since two of Granian share a port."""
+    listen = "import socket; s = socket.create_server(('', 8000)); print('taken'); s.accept()"
+    with service.engine.serve(service.image, command=["python", "-c", listen]) as container:
+        container.wait_for_log("taken")
+        options = [f"--network=container:{container.name}", f"--env=WEB_CONCURRENCY={workers}"]
+        run = service.engine.run(*CLOSED, *options, service.image, check=False)
+    assert run.returncode != 0
+    assert "address already in use" in run.stdout.lower()
+
+
+@pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
+def test_what_python_prints_is_a_line_of_json(service: Service, tmp_path: Path) -> None:
+    """Warnings, and errors that nobody catches, in a worker process."""
+    pricing = (service.sources / "pricing.py").read_text()
+    head = "def price(order: Order) -> Quote:\n"
+    options = service.with_source("pricing.py", pricing.replace(head, head + OUTBURST), tmp_path)
+    with service.engine.serve(service.image, *CLOSED, *options) as container:
+        container.wait_until_healthy()
+        service.ask(container)
+        container.wait_for_log('"status"')
+        found = records(container)
+    assert [record for record in found if "a warning" in record["message"]]
+    errors = " ".join(record.get("exc_info", "") for record in found)
+    assert "IndexError" in errors
+    assert "an unraisable error" in errors
 
 
 def stop_under_load(service: Service, workers: int, signals: int) -> None:
@@ -383,3 +546,58 @@ def test_stop_while_it_starts(service: Service, seconds: float) -> None:
         container.wait_until_it_catches(signal.SIGTERM)
         time.sleep(seconds)
         assert container.stop(seconds=10) == 0, container.logs()
+
+
+@contextmanager
+def holding(container: Container, sent: str, clients: int) -> Iterator[None]:
+    """Have so many clients send the same and wait, until the end of the block."""
+    with ExitStack() as stack:
+        for _ in range(clients):
+            client = stack.enter_context(socket.create_connection(container.address, timeout=10))
+            client.sendall(sent.encode())
+        # The service has taken them before it is asked.
+        time.sleep(1)
+        yield
+
+
+def is_alive(container: Container) -> bool:
+    """Ask for health with the patience of the image's own health check; say if it is answered."""
+    with closing(http.client.HTTPConnection(*container.address, timeout=2)) as connection:
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except TimeoutError:
+            return False
+
+
+@pytest.mark.parametrize(
+    "service", [s for s in ONE_A_SERVER if s in ASGI], indirect=True, ids="-".join
+)
+@pytest.mark.parametrize("held", HELD)
+def test_slow_clients_keep_nobody_from_health(
+    service: Service, running: Container, held: str
+) -> None:
+    with holding(running, HELD[held], clients=100):
+        assert is_alive(running)
+
+
+@pytest.mark.parametrize(
+    "service", [s for s in ONE_A_SERVER if s not in ASGI], indirect=True, ids="-".join
+)
+def test_slow_clients_hold_the_threads_of_wsgi(service: Service, running: Container) -> None:
+    """The limit that a project's README tells, and why it wants a proxy in front."""
+    with holding(running, HELD["half a body"], clients=40):
+        assert not is_alive(running)
+    deadline = time.monotonic() + 30
+    while not is_alive(running) and time.monotonic() < deadline:
+        pass
+    assert is_alive(running)
+
+
+@pytest.mark.parametrize("service", ONE_A_SERVER, indirect=True, ids="-".join)
+def test_host_decides_about_ipv6(service: Service) -> None:
+    ask = "import http.client as h; c = h.HTTPConnection('{}', 8000); c.request('GET', '/healthz')"
+    with service.engine.serve(service.image, "--env=HOST=::", *IPV6) as container:
+        container.wait_until_healthy()
+        for address in ("127.0.0.1", "::1"):
+            docker("exec", container.name, "python", "-c", ask.format(address))

@@ -114,6 +114,7 @@ def test_closed_worker_turns_healthy_does_a_job_and_stops(
 ) -> None:
     with engine.serve(image, *CLOSED, *at) as worker:
         worker.wait_until_healthy()
+        worker.wait_for_log("the queue answers")
         assert ask(worker, ORDER) == {"total": "99.90"}
         assert worker.stop(seconds=10) == 0
         (record,) = ended(worker)
@@ -191,6 +192,18 @@ def test_broker_that_comes_late_is_waited_for(
         *_, last = (json.loads(line) for line in worker.logs().splitlines())
     assert last["level"] == "ERROR"
     assert "coredis" in last["exc_info"]
+
+
+@pytest.mark.parametrize("image", ["slim"], indirect=True)
+def test_broker_that_never_answers_is_told_once(
+    engine: Engine, image: str, broker: Container, network: str
+) -> None:
+    """One without TLS waits for ever for the rest of what it takes for a command."""
+    options = [f"--network={network}", "--env=REDIS_URL=rediss://broker:6379/0"]
+    with engine.serve(image, *CLOSED, *options) as worker:
+        worker.wait_for_log("the queue does not answer")
+        time.sleep(15)
+        assert worker.logs().count("the queue does not answer") == 1
 
 
 def test_stop_ends_with_0_while_the_broker_is_away(
