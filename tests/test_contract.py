@@ -428,9 +428,7 @@ def test_failure_in_the_lifespan_ends_it(service: Service, tmp_path: Path, worke
 @pytest.mark.parametrize("workers", [1, 2])
 def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
     """By something else, since two of Granian share a port."""
-    listen = (
-        "import signal, socket; s = socket.create_server(('', 8000)); print('taken'); signal.pause()"
-    )
+    listen = "import signal, socket; s = socket.create_server(('', 8000)); print('taken'); signal.pause()"
     with service.engine.serve(service.image, command=["python", "-c", listen]) as container:
         container.wait_for_log("taken")
         options = [f"--network=container:{container.name}", f"--env=WEB_CONCURRENCY={workers}"]
@@ -603,3 +601,20 @@ def test_host_decides_about_ipv6(service: Service) -> None:
         container.wait_until_healthy()
         for address in ("127.0.0.1", "::1"):
             docker("exec", container.name, "python", "-c", ask.format(address))
+
+
+@pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
+def test_load_balancer_can_go_first(service: Service) -> None:
+    """From SIGTERM on it is told to, and until the delay is over each request is answered."""
+    options = [*CLOSED, "--env=STOP_DELAY=5", "--env=WEB_CONCURRENCY=2"]
+    with service.engine.serve(service.image, *options) as container:
+        container.wait_until_healthy()
+        assert container.request("GET", "/readyz")[::2] == (200, {"status": "ok"})
+        docker("kill", "--signal=TERM", container.name)
+        time.sleep(1)
+        assert container.request("GET", "/readyz")[::2] == (503, {"status": "stopping"})
+        assert service.ask(container)[0] == 200
+        assert container.request("GET", "/healthz")[0] == 200
+        container.wait_for("{{.State.Status}}", "exited")
+        assert container.inspect("{{.State.ExitCode}}") == "0"
+        assert "/readyz" not in container.logs()

@@ -408,7 +408,7 @@ def test_health_path_is_one_string(rendered: Rendered) -> None:
     }
     # What has no port has a heartbeat, which is one string as well.
     heartbeat = extension(rendered.answers["framework"]).get("heartbeat")
-    assert paths == (set() if heartbeat else {"/healthz"})
+    assert paths == (set() if heartbeat else {"/healthz", "/readyz"})
     assert (heartbeat or "/healthz") in project["Dockerfile"]
 
 
