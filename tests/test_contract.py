@@ -428,7 +428,10 @@ def test_failure_in_the_lifespan_ends_it(service: Service, tmp_path: Path, worke
 @pytest.mark.parametrize("workers", [1, 2])
 def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
     """By something else, since two of Granian share a port."""
-    listen = "import signal, socket; s = socket.create_server(('', 8000)); print('taken'); signal.pause()"
+    listen = (
+        "import signal, socket; taken = socket.create_server(('', 8000)); print('taken')\n"
+        "signal.pause()"
+    )
     with service.engine.serve(service.image, command=["python", "-c", listen]) as container:
         container.wait_for_log("taken")
         options = [f"--network=container:{container.name}", f"--env=WEB_CONCURRENCY={workers}"]
