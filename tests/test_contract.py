@@ -569,7 +569,7 @@ def is_alive(container: Container) -> bool:
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200
-        except TimeoutError:
+        except OSError:
             return False
 
 
@@ -581,7 +581,8 @@ def test_slow_clients_keep_nobody_from_health(
     service: Service, running: Container, held: str
 ) -> None:
     with holding(running, HELD[held], clients=100):
-        assert is_alive(running)
+        # A busy machine may let it wait once; clients that are not let go would let it wait always.
+        assert any(is_alive(running) for _ in range(5))
 
 
 @pytest.mark.parametrize(
@@ -609,7 +610,7 @@ def test_host_decides_about_ipv6(service: Service) -> None:
 @pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
 def test_load_balancer_can_go_first(service: Service) -> None:
     """From SIGTERM on it is told to, and until the delay is over each request is answered."""
-    options = [*CLOSED, "--env=STOP_DELAY=5", "--env=WEB_CONCURRENCY=2"]
+    options = [*CLOSED, "--env=STOP_DELAY=8", "--env=WEB_CONCURRENCY=2"]
     with service.engine.serve(service.image, *options) as container:
         container.wait_until_healthy()
         assert container.request("GET", "/readyz")[::2] == (200, {"status": "ok"})
