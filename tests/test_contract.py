@@ -51,12 +51,10 @@ SERVICES = [
     *(
         (framework, server, image, PYTHON)
         for image in IMAGES
-        for framework, server, slim, _ in SLIM
-        if image != slim
-        and (
-            server == next(iter(extension(framework)["servers"]))
-            or (framework, server, slim, PYTHON) in ONE_A_SERVER
-        )
+        if image != "slim"
+        for framework, server, *_ in SLIM
+        if server == next(iter(extension(framework)["servers"]))
+        or (framework, server, "slim", PYTHON) in ONE_A_SERVER
     ),
     # Beside the first framework, which the tests of the image build with every Python.
     ("flask", "gunicorn", "slim", "3.11"),
@@ -177,6 +175,13 @@ class Service:
         folder.chmod(0o755)
         return [f"--volume={folder}:{self.folder}:ro"]
 
+    def that_first(self, does: str, folder: Path) -> list[str]:
+        """Return such options with which each price of an order first does something else."""
+        pricing = (self.sources / "pricing.py").read_text()
+        head = "def price(order: Order) -> Quote:\n"
+        assert head in pricing
+        return self.with_source("pricing.py", pricing.replace(head, head + does), folder)
+
 
 def made(
     engine: Engine, copy: Copy, folder: Path, framework: str, server: str, image: str, python: str
@@ -229,14 +234,14 @@ def talk(container: Container, sent: bytes) -> tuple[int, bytes]:
 
 
 def posting(service: Service, body: bytes, *headers: str) -> bytes:
-    """Return a request to the resource; one without headers of its own tells its length."""
+    """Return a request to the resource, whose headers say how long its body is."""
     lines = [
         f"POST {service.path} HTTP/1.1",
         "Host: localhost:9000",
         "Connection: close",
         f"Accept: {ACCEPT['Accept']}",
         "Content-Type: application/json",
-        *(headers or [f"Content-Length: {len(body)}"]),
+        *headers,
     ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
@@ -377,11 +382,7 @@ def test_proxy_is_believed_only_where_the_setting_says_so(
 
 
 def test_error_has_its_traceback_in_the_log_alone(service: Service, tmp_path: Path) -> None:
-    pricing = (service.sources / "pricing.py").read_text()
-    head = "def price(order: Order) -> Quote:\n"
-    assert head in pricing
-    broken = pricing.replace(head, f'{head}    raise RuntimeError("broken on purpose")\n')
-    options = service.with_source("pricing.py", broken, tmp_path)
+    options = service.that_first('    raise RuntimeError("broken on purpose")\n', tmp_path)
     with service.engine.serve(service.image, *CLOSED, *options) as container:
         container.wait_until_healthy()
         status, headers, body = service.ask(container, X_Request_ID="abc-123")
@@ -443,9 +444,7 @@ def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
 @pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
 def test_what_python_prints_is_a_line_of_json(service: Service, tmp_path: Path) -> None:
     """Warnings, and errors that nobody catches, in a worker process."""
-    pricing = (service.sources / "pricing.py").read_text()
-    head = "def price(order: Order) -> Quote:\n"
-    options = service.with_source("pricing.py", pricing.replace(head, head + OUTBURST), tmp_path)
+    options = service.that_first(OUTBURST, tmp_path)
     with service.engine.serve(service.image, *CLOSED, *options) as container:
         container.wait_until_healthy()
         service.ask(container)
@@ -593,9 +592,8 @@ def test_slow_clients_hold_the_threads_of_wsgi(service: Service, running: Contai
     with holding(running, HELD["half a body"], clients=40):
         assert not is_alive(running)
     deadline = time.monotonic() + 30
-    while not is_alive(running) and time.monotonic() < deadline:
-        pass
-    assert is_alive(running)
+    while not is_alive(running):
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize("service", ONE_A_SERVER, indirect=True, ids="-".join)
