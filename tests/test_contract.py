@@ -117,6 +117,23 @@ OUTBURST = """
     del Unraisable().unknown
 """
 
+# Settings as a team may extend them: in groups, and with rules for more than one.
+GROUPED = """
+from pydantic import BaseModel, model_validator
+
+class Pool(BaseModel):
+    size: int = 1
+
+class Grouped(Settings, env_nested_delimiter="__"):
+    pool: Pool = Pool()
+
+    @model_validator(mode="after")
+    def refuse(self):
+        raise ValueError("they do not fit together")
+
+Settings = Grouped
+"""
+
 # What clients hold a connection with that never send the rest.
 HELD = {
     "silence": "",
@@ -190,6 +207,15 @@ def made(
     project = folder / f"{framework}-{python}" / f"{server}-{image}"
     copy(project, framework=framework, server=server, image=image, python_version=python)
     return Service(engine, project, framework, python)
+
+
+def each(services: list[tuple[str, str, str, str]]) -> pytest.MarkDecorator:
+    """Return the mark of a test that asks only these.
+
+    Such a test starts containers of its own, and what another image or Python does at a start and a
+    stop is asked in test_image.py.
+    """
+    return pytest.mark.parametrize("service", services, indirect=True, ids="-".join)
 
 
 @pytest.fixture(scope="module", params=SERVICES, ids=lambda param: "-".join(param))
@@ -359,7 +385,7 @@ def test_client_that_hangs_up_is_no_error_of_the_service(
     assert service.path == "/mcp" or caused[-1]["status"] in {400, 422}
 
 
-@pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
+@each(SLIM)
 @pytest.mark.parametrize(
     ("options", "scheme"),
     [([], "http"), (["--env=FORWARDED_ALLOW_IPS=*"], "https")],
@@ -381,6 +407,7 @@ def test_proxy_is_believed_only_where_the_setting_says_so(
     assert record["path"] == scheme
 
 
+@each(SLIM)
 def test_error_has_its_traceback_in_the_log_alone(service: Service, tmp_path: Path) -> None:
     options = service.that_first('    raise RuntimeError("broken on purpose")\n', tmp_path)
     with service.engine.serve(service.image, *CLOSED, *options) as container:
@@ -395,6 +422,7 @@ def test_error_has_its_traceback_in_the_log_alone(service: Service, tmp_path: Pa
         assert record["request_id"] == "abc-123"
 
 
+@each(SLIM)
 def test_wrong_setting_stops_it_with_one_line(service: Service) -> None:
     """Each of the others is refused in the same place; a project's own tests try them all."""
     done = service.engine.run(*CLOSED, "--env=PORT=http", service.image, check=False)
@@ -403,6 +431,27 @@ def test_wrong_setting_stops_it_with_one_line(service: Service) -> None:
     assert line.startswith("PORT: ")
 
 
+@each(SLIM[:1])
+@pytest.mark.parametrize(
+    ("size", "line"),
+    [
+        ("a-secret", "POOL__SIZE: Input should be a valid integer"),
+        ("2", ": Value error, they do not fit together"),
+    ],
+)
+def test_wrong_setting_of_a_group_stops_it_with_one_line(
+    service: Service, tmp_path: Path, size: str, line: str
+) -> None:
+    source = (service.sources / "settings.py").read_text() + GROUPED
+    options = [*service.with_source("settings.py", source, tmp_path), f"--env=POOL__SIZE={size}"]
+    done = service.engine.run(*CLOSED, *options, service.image, check=False)
+    assert done.returncode != 0
+    (told,) = (done.stdout + done.stderr).splitlines()
+    assert told.startswith(line)
+    assert "a-secret" not in told
+
+
+@each(SLIM)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: int) -> None:
     options = service.with_source("app.py", "raise RuntimeError('no app')\n", tmp_path)
@@ -414,7 +463,7 @@ def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: i
         assert "no app" in crash["exc_info"]
 
 
-@pytest.mark.parametrize("service", ASGI, indirect=True, ids="-".join)
+@each(ASGI)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_failure_in_the_lifespan_ends_it(service: Service, tmp_path: Path, workers: int) -> None:
     options = service.with_source("app.py", NO_DATABASE, tmp_path)
@@ -425,7 +474,7 @@ def test_failure_in_the_lifespan_ends_it(service: Service, tmp_path: Path, worke
         assert "no database" in {record["message"] for record in records(container)}
 
 
-@pytest.mark.parametrize("service", ONE_A_SERVER, indirect=True, ids="-".join)
+@each(ONE_A_SERVER)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
     """By something else, since two of Granian share a port."""
@@ -441,7 +490,7 @@ def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
     assert "address already in use" in run.stdout.lower()
 
 
-@pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
+@each(SLIM)
 def test_what_python_prints_is_a_line_of_json(service: Service, tmp_path: Path) -> None:
     """Warnings, and errors that nobody catches, in a worker process."""
     options = service.that_first(OUTBURST, tmp_path)
@@ -483,11 +532,12 @@ def stop_under_load(service: Service, workers: int, signals: int) -> None:
         assert results["HTTP/1.1 200 OK"] >= 50, results
 
 
+@each(SLIM)
 def test_two_signals_under_load_lose_nothing(service: Service) -> None:
     stop_under_load(service, workers=1, signals=2)
 
 
-@pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
+@each(SLIM)
 def test_one_signal_to_two_processes_loses_nothing(service: Service) -> None:
     stop_under_load(service, workers=2, signals=1)
 
@@ -531,7 +581,7 @@ def test_stop_does_not_wait_for_a_client_for_ever(
     assert min(seconds for _, seconds in stops) > 20, f"given up before its 25 seconds: {stops}"
 
 
-@pytest.mark.parametrize("service", SLIM[:1], indirect=True, ids="-".join)
+@each(SLIM[:1])
 def test_stop_in_an_import_that_hides_exceptions(service: Service, tmp_path: Path) -> None:
     """As extension modules do, which make another error of what a signal raises in them."""
     stopped = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -541,6 +591,7 @@ def test_stop_in_an_import_that_hides_exceptions(service: Service, tmp_path: Pat
     assert (run.returncode, run.stderr) == (0, "")
 
 
+@each(SLIM)
 @pytest.mark.parametrize("seconds", [0, 0.3])
 def test_stop_while_it_starts(service: Service, seconds: float) -> None:
     """So many seconds after its first line has run; before, the kernel keeps the signal from it."""
@@ -572,9 +623,7 @@ def is_alive(container: Container) -> bool:
             return False
 
 
-@pytest.mark.parametrize(
-    "service", [s for s in ONE_A_SERVER if s in ASGI], indirect=True, ids="-".join
-)
+@each([service for service in ONE_A_SERVER if service in ASGI])
 @pytest.mark.parametrize("held", HELD)
 def test_slow_clients_keep_nobody_from_health(
     service: Service, running: Container, held: str
@@ -584,9 +633,7 @@ def test_slow_clients_keep_nobody_from_health(
         assert any(is_alive(running) for _ in range(5))
 
 
-@pytest.mark.parametrize(
-    "service", [s for s in ONE_A_SERVER if s not in ASGI], indirect=True, ids="-".join
-)
+@each([service for service in ONE_A_SERVER if service not in ASGI])
 def test_slow_clients_hold_the_threads_of_wsgi(service: Service, running: Container) -> None:
     """The limit that a project's README tells, and why it wants a proxy in front."""
     with holding(running, HELD["half a body"], clients=40):
@@ -596,7 +643,7 @@ def test_slow_clients_hold_the_threads_of_wsgi(service: Service, running: Contai
         assert time.monotonic() < deadline
 
 
-@pytest.mark.parametrize("service", ONE_A_SERVER, indirect=True, ids="-".join)
+@each(ONE_A_SERVER)
 def test_host_decides_about_ipv6(service: Service) -> None:
     ask = "import http.client as h; c = h.HTTPConnection('{}', 8000); c.request('GET', '/healthz')"
     with service.engine.serve(service.image, "--env=HOST=::", *IPV6) as container:
@@ -605,7 +652,7 @@ def test_host_decides_about_ipv6(service: Service) -> None:
             docker("exec", container.name, "python", "-c", ask.format(address))
 
 
-@pytest.mark.parametrize("service", SLIM, indirect=True, ids="-".join)
+@each(SLIM)
 def test_load_balancer_can_go_first(service: Service) -> None:
     """From SIGTERM on it is told to, and until the delay is over each request is answered."""
     options = [*CLOSED, "--env=STOP_DELAY=8", "--env=WEB_CONCURRENCY=2"]

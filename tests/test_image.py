@@ -24,6 +24,7 @@ from edits import EDITS, append, change
 from engine import CLOSED, Engine, docker
 from test_project import PYTHON, uv
 from test_render import ASKED, PINS, choices
+from updates import WITHOUT_A_LOCK
 
 pytestmark = pytest.mark.image
 
@@ -146,6 +147,12 @@ def test_same_input_gives_the_same_layers(engine: Engine, edited: Path, image: s
     assert engine.layers(again) == engine.layers(image)
 
 
+@pytest.mark.parametrize(
+    "project",
+    [(WITHOUT_A_LOCK["python_version"], kind) for kind in IMAGES],
+    indirect=True,
+    ids="-".join,
+)
 @pytest.mark.parametrize("cores", [1, 8])
 def test_bytecode_is_the_same_for_any_number_of_cores(
     engine: Engine, edited: Path, image: str, cores: int
