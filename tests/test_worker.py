@@ -109,6 +109,12 @@ def ask(worker: Container, order: Any) -> Any:
     return json.loads(docker("exec", worker.name, *command).stdout)
 
 
+def probe(worker: Container, *options: str) -> int:
+    """Run the command that a project's README has for Kubernetes; return its exit code."""
+    command = ["python", "-m", "my_service.health", *options]
+    return docker("exec", worker.name, *command, check=False).returncode
+
+
 def test_closed_worker_turns_healthy_does_a_job_and_stops(
     engine: Engine, image: str, broker: Container, at: list[str]
 ) -> None:
@@ -185,8 +191,10 @@ def test_broker_that_comes_late_is_waited_for(
     with engine.serve(image, *CLOSED, *at) as worker:
         worker.wait_until_healthy()
         worker.wait_for_log("the queue does not answer")
+        assert (probe(worker), probe(worker, "--ready")) == (0, 1)
         with running_broker(engine, broker_image, network):
             assert ask(worker, ORDER) == {"total": "99.90"}
+            assert (probe(worker), probe(worker, "--ready")) == (0, 0)
         # When it is lost, the worker ends and says so; who runs it starts it again.
         assert docker("wait", worker.name).stdout.strip() == "1"
         *_, last = (json.loads(line) for line in worker.logs().splitlines())
@@ -229,8 +237,10 @@ def test_event_loop_that_hangs_is_unhealthy(
         worker.wait_until_healthy()
         docker("kill", "--signal=STOP", worker.name)
         worker.wait_for("{{.State.Health.Status}}", "unhealthy")
+        assert (probe(worker), probe(worker, "--ready")) == (1, 1)
         docker("kill", "--signal=CONT", worker.name)
         worker.wait_until_healthy()
+        assert probe(worker) == 0
 
 
 @pytest.mark.parametrize(
