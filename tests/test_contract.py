@@ -141,6 +141,30 @@ HELD = {
     "half a body": f"POST /quotes HTTP/1.1\r\nHost: localhost\r\n{BROKEN['gone-in-its-body']}",
 }
 
+# A program that does not wait for another one, whose end it sees by that one's output.
+ORPHAN = """
+    import subprocess, sys
+    leave = "import subprocess as s, sys; s.Popen([sys.executable, '-V'], stdout=-1).stdout.read()"
+    subprocess.run([sys.executable, "-c", leave], check=True)
+"""
+
+# A first process that waits for whatever becomes its child, as a pod's does.
+INIT = """
+import os, time
+while True:
+    try:
+        os.wait()
+    except ChildProcessError:
+        time.sleep(0.05)
+"""
+
+# How many processes have ended and are waited for by nobody.
+ZOMBIES = """
+import glob, pathlib
+states = [pathlib.Path(name).read_text() for name in glob.glob("/proc/[0-9]*/stat")]
+print(sum(") Z " in state for state in states))
+"""
+
 # A container that has the loopback of IPv6 on any engine.
 IPV6 = ["--sysctl=net.ipv6.conf.all.disable_ipv6=0", "--sysctl=net.ipv6.conf.lo.disable_ipv6=0"]
 
@@ -667,3 +691,20 @@ def test_load_balancer_can_go_first(service: Service) -> None:
         container.wait_for("{{.State.Status}}", "exited")
         assert container.inspect("{{.State.ExitCode}}") == "0"
         assert "/readyz" not in container.logs()
+
+
+@pytest.mark.parametrize("service", SLIM[:1], indirect=True, ids="-".join)
+def test_orphans_need_another_first_process(service: Service, tmp_path: Path) -> None:
+    """Python waits for its own children; in a shared namespace the pod's process does for all."""
+    options = [*CLOSED, *service.that_first(ORPHAN, tmp_path)]
+    with service.engine.serve(service.image, command=["python", "-c", INIT]) as init:
+        found = {}
+        for namespace in ([], [f"--pid=container:{init.name}"]):
+            with service.engine.serve(service.image, *options, *namespace) as container:
+                container.wait_until_healthy()
+                assert service.ask(container)[0] == 200
+                time.sleep(1)
+                seen = docker("exec", container.name, "python", "-c", ZOMBIES).stdout
+                found[bool(namespace)] = int(seen)
+                assert container.stop(seconds=10) == 0
+    assert found == {False: 1, True: 0}
