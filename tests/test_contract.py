@@ -141,6 +141,21 @@ HELD = {
     "half a body": f"POST /quotes HTTP/1.1\r\nHost: localhost\r\n{BROKEN['gone-in-its-body']}",
 }
 
+# A route for WebSockets, and how a client asks for it.
+LIVE = """
+
+from fastapi import WebSocket
+
+@router.websocket("/live")
+async def live(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.close()
+"""
+UPGRADE = (
+    b"GET /quotes/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
 # A program that does not wait for another one, whose end it sees by that one's output.
 ORPHAN = """
     import subprocess, sys
@@ -200,6 +215,7 @@ class Service:
         self.path, self.body = RESOURCES.get(framework, ("/quotes", ORDER))
         self.base = f"python:{python}-slim-{PINS['suite']}"
         self.folder = f"/app/.venv/lib/python{python}/site-packages/my_service"
+        self.project = project
         self.sources = project / "src" / "my_service"
         self.image = engine.build(project, f"{project.parent.name}-{project.name}")
 
@@ -691,6 +707,23 @@ def test_load_balancer_can_go_first(service: Service) -> None:
         container.wait_for("{{.State.Status}}", "exited")
         assert container.inspect("{{.State.ExitCode}}") == "0"
         assert "/readyz" not in container.logs()
+
+
+@pytest.mark.parametrize(
+    "service", [s for s in ONE_A_SERVER if s[0] == "fastapi"], indirect=True, ids="-".join
+)
+def test_websocket_is_answered_unless_the_readme_names_a_library(
+    service: Service, tmp_path: Path
+) -> None:
+    quotes = (service.sources / "quotes.py").read_text() + LIVE
+    options = service.with_source("quotes.py", quotes, tmp_path)
+    with service.engine.serve(service.image, *CLOSED, *options) as container:
+        container.wait_until_healthy()
+        with socket.create_connection(container.address, timeout=30) as client:
+            client.sendall(UPGRADE)
+            answer = client.recv(1000)
+    needs = "`uv add websockets`" in (service.project / "README.md").read_text()
+    assert answer.startswith(b"HTTP/1.1 404 " if needs else b"HTTP/1.1 101 ")
 
 
 @pytest.mark.parametrize("service", SLIM[:1], indirect=True, ids="-".join)
