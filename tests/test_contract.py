@@ -2,11 +2,14 @@
 
 import http.client
 import json
+import os
+import re
 import shutil
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT, Copy
 from engine import CLOSED, Container, Engine, docker
 from test_render import ASKED, PINS, choices, extension
@@ -178,6 +182,29 @@ ZOMBIES = """
 import glob, pathlib
 states = [pathlib.Path(name).read_text() for name in glob.glob("/proc/[0-9]*/stat")]
 print(sum(") Z " in state for state in states))
+"""
+
+# A collector for OpenTelemetry that prints what it gets as a line of JSON, for a minute at most.
+COLLECTOR = """
+import signal
+from google.protobuf.json_format import MessageToJson
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import *
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import *
+
+KINDS = {"/v1/traces": ExportTraceServiceRequest, "/v1/metrics": ExportMetricsServiceRequest}
+
+class Collector(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        print(MessageToJson(KINDS[self.path].FromString(body), indent=None), flush=True)
+        self.send_response(200)
+        self.end_headers()
+
+signal.alarm(60)
+server = HTTPServer(("127.0.0.1", 4318), Collector)
+print("ready", flush=True)
+server.serve_forever()
 """
 
 # A container that has the loopback of IPv6 on any engine.
@@ -741,3 +768,47 @@ def test_orphans_need_another_first_process(service: Service, tmp_path: Path) ->
                 found[bool(namespace)] = int(seen)
                 assert container.stop(seconds=10) == 0
     assert found == {False: 1, True: 0}
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_traces_have_the_id_of_the_request(
+    engine: Engine, copy: Copy, tmp_path: Path, framework: str
+) -> None:
+    """By the packages, the command and the variables that a project's README names."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    project = copy(tmp_path / framework, framework=framework, python_version=python)
+    readme = (project / "README.md").read_text()
+    (add,) = re.findall(r"^uv add opentelemetry.+$", readme, re.MULTILINE)
+    (block,) = re.findall(r"^```yaml\n(command: .+?)^```$", readme, re.MULTILINE | re.DOTALL)
+    run = yaml.safe_load(block)
+    environment = os.environ | {"UV_PYTHON": sys.executable}
+    subprocess.run([*add.split(), "--no-sync"], cwd=project, env=environment, check=True)
+    service = Service(engine, project, framework, python)
+
+    here = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", "WEB_CONCURRENCY": "2"}
+    soon = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRIC_EXPORT_INTERVAL": "100"}
+    options = [f"--env={n}={value}" for n, value in (run["environment"] | here | soon).items()]
+    spans: list[dict[str, Any]] = []
+    metrics: set[str] = set()
+    with engine.serve(service.image, *CLOSED, *options, command=run["command"]) as container:
+        container.wait_until_healthy()
+        collect = ["docker", "exec", container.name, "python", "-c", COLLECTOR]
+        with subprocess.Popen(collect, stdout=subprocess.PIPE, text=True) as collector:
+            assert collector.stdout
+            assert collector.stdout.readline() == "ready\n"
+            _, headers, _ = service.ask(container)
+            while not (spans and metrics) and (line := collector.stdout.readline()):
+                sent = json.loads(line)
+                for scope in (s for r in sent.get("resourceSpans", []) for s in r["scopeSpans"]):
+                    spans += [span for span in scope["spans"] if span["kind"] == "SPAN_KIND_SERVER"]
+                for scope in (
+                    s for r in sent.get("resourceMetrics", []) for s in r["scopeMetrics"]
+                ):
+                    metrics |= {m["name"] for m in scope["metrics"] if "http.server" in m["name"]}
+            container.stop(seconds=10)
+
+    (span,) = spans
+    attributes = {attribute["key"]: attribute["value"] for attribute in span["attributes"]}
+    (identity,) = attributes["http.request.header.x_request_id"]["arrayValue"]["values"]
+    assert identity == {"stringValue": headers["x-request-id"]}
+    assert metrics
