@@ -736,9 +736,7 @@ def test_load_balancer_can_go_first(service: Service) -> None:
         assert "/readyz" not in container.logs()
 
 
-@pytest.mark.parametrize(
-    "service", [s for s in ONE_A_SERVER if s[0] == "fastapi"], indirect=True, ids="-".join
-)
+@each([service for service in ONE_A_SERVER if service[0] == "fastapi"])
 def test_websocket_is_answered_unless_the_readme_names_a_library(
     service: Service, tmp_path: Path
 ) -> None:
@@ -753,7 +751,7 @@ def test_websocket_is_answered_unless_the_readme_names_a_library(
     assert answer.startswith(b"HTTP/1.1 404 " if needs else b"HTTP/1.1 101 ")
 
 
-@pytest.mark.parametrize("service", SLIM[:1], indirect=True, ids="-".join)
+@each(SLIM[:1])
 def test_orphans_need_another_first_process(service: Service, tmp_path: Path) -> None:
     """Python waits for its own children; in a shared namespace the pod's process does for all."""
     options = [*CLOSED, *service.that_first(ORPHAN, tmp_path)]
