@@ -261,8 +261,8 @@ EDITS: dict[str, Edit] = {
         ),
     ),
     "a variable in compose": Edit(
-        editing("compose.yaml", r"^(    environment:\n)", r"\1      DATABASE_URL: postgres://db\n"),
-        lambda project: "DATABASE_URL" in service(project)["environment"],
+        editing("compose.yaml", r"^(    environment:\n)", r"\1      CACHE_URL: redis://cache\n"),
+        lambda project: "CACHE_URL" in service(project)["environment"],
     ),
     "a job": Edit(
         appending(

@@ -29,6 +29,7 @@ BAD = [
         "match/../..", "${x}", "{{ x }}",
     ]),
     *(("framework", value, "fastapi") for value in ["bottle", "FastAPI", "", "fastapi "]),
+    *(("database", value, "postgres") for value in ["mysql", "Postgres", "sqlite", ""]),
     *(("python_version", value, "3.14") for value in [
         "2.7", "3.10", "3.1", "3.16", "3", "", "3.14.1",
     ]),
@@ -74,7 +75,7 @@ BAD = [
 ]  # fmt: skip
 
 # The answers without which a question is not asked.
-ASKED_WITH = {"depot_project": {"builder": "depot"}}
+ASKED_WITH = {"depot_project": {"builder": "depot"}, "database": {"framework": "django"}}
 
 
 def command(template: Path, project: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -722,7 +722,9 @@ def test_host_decides_about_ipv6(service: Service) -> None:
 @each(SLIM)
 def test_load_balancer_can_go_first(service: Service) -> None:
     """From SIGTERM on it is told to, and until the delay is over each request is answered."""
-    options = [*CLOSED, "--env=STOP_DELAY=8", "--env=WEB_CONCURRENCY=2"]
+    # Django is not ready without a database that it can open.
+    database = "--env=DATABASE_URL=sqlite://:memory:"
+    options = [*CLOSED, database, "--env=STOP_DELAY=8", "--env=WEB_CONCURRENCY=2"]
     with service.engine.serve(service.image, *options) as container:
         container.wait_until_healthy()
         assert container.request("GET", "/readyz")[::2] == (200, {"status": "ok"})

@@ -22,7 +22,7 @@ SHAPES: dict[str, Answers] = {
         "python_version": "3.12",
         "repository": "Acme/Orders.api",
     },
-    "gitlab": {"ci": "gitlab", "framework": "flask", "git_server": "ssh://git@git.corp"},
+    "gitlab": {"ci": "gitlab", "framework": "django", "git_server": "ssh://git@git.corp"},
     "worker": {"framework": "worker", "builder": "depot", "depot_project": "a1b2c3d4e5"},
 }
 

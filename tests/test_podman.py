@@ -60,6 +60,7 @@ def bases(engine: Engine) -> None:
         ("buildah", {"image": "slim"}),
         ("podman", {"image": "distroless"}),
         ("podman", {"framework": "worker"}),
+        ("buildah", {"framework": "django"}),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value.values()),
 )

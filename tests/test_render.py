@@ -69,7 +69,8 @@ def combinations() -> Iterator[dict[str, str]]:
     axes = {
         name: choices(question)
         for name, question in ASKED.items()
-        if "choices" in question and name not in {"framework", "server", "version_from", "checks"}
+        if "choices" in question
+        and name not in {"framework", "server", "database", "version_from", "checks"}
     }
     axes["uv_version"] = ["tested", PINS["uv_oldest"]]
     axes["repository"] = ["", "Acme/Orders.api"]
@@ -89,6 +90,8 @@ def combinations() -> Iterator[dict[str, str]]:
             if released and answers.get("python_version", released[-1]) not in released:
                 answers["python_version"] = released[-1]
             yield answers
+    for database, registry in itertools.product(["postgres", "none"], axes["registry"]):
+        yield {"framework": "django", "database": database, "registry": registry}
     for title in TITLES:
         yield {"project_name": title}
     yield {"port": "1024", "description": 'It\'s a "test" & more: [a] #1 100%, ünïcode 🚀'}
@@ -429,6 +432,8 @@ def test_dockerfile_is_short_and_asks_only_for_what_dockerignore_lets_through(
     limit += 3 * secrets + 7 * bool(secrets) + 5 * bool(rendered.answers["git_server"])
     limit += 17 * bool(rendered.answers["apt_packages"])
     limit += 5 * bool(rendered.answers["build_packages"])
+    # A stage that collects files, and its tree.
+    limit += 16 * ("collected" in extension(rendered.answers["framework"]))
     assert len(dockerfile.splitlines()) < limit
 
 

@@ -279,3 +279,33 @@ def test_what_people_added_to_the_workflow_stays(
         before_mine = check[check.index(mine) - 1]
         assert ("uv" in before_mine["name"]) == ("enable-cache" in behind)
     assert len(jobs) == (7 if text == JOB else 6)
+
+
+@pytest.mark.parametrize("version", releases())
+def test_database_beside_it_is_for_who_was_asked(workshop: Workshop, version: str) -> None:
+    """Source that is older need not know the driver; its owner may have taken it since."""
+
+    def services(project: Path) -> set[str]:
+        return {*yaml.safe_load((project / "compose.yaml").read_text())["services"]}
+
+    beside = {"postgres", "migrate"}
+    with workshop.edited(version, {"framework": "django"}) as project:
+        update(project, NOW)
+        assert not services(project) & beside
+        assert "DATABASE_URL" not in (project / "compose.yaml").read_text()
+        commit(project)
+        update(project, NOW, database="postgres")
+        assert services(project) >= beside
+        commit(project)
+        update(project, workshop.future("all pins"))
+        assert not unmerged(project)
+        assert services(project) >= beside
+
+
+def test_database_of_a_new_project_can_be_left_to_its_setting(workshop: Workshop) -> None:
+    with workshop.edited(NOW, {"framework": "django"}) as project:
+        update(project, NOW, database="none")
+        assert not unmerged(project)
+        fresh = workshop.project(NOW, {"framework": "django", "database": "none"})
+        for name in ("compose.yaml", "Dockerfile", ".copier-answers.yml"):
+            assert (project / name).read_text() == (fresh / name).read_text()

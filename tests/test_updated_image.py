@@ -3,7 +3,8 @@
 import pytest
 from conftest import releases
 from edits import EDITS
-from engine import Engine
+from engine import CLOSED, Engine
+from test_django import fetch
 from updates import NOW, Answers, Workshop, unmerged, update
 
 pytestmark = pytest.mark.image
@@ -48,3 +49,19 @@ def test_updated_project_builds_and_serves(
         assert container.inspect("{{.Config.Healthcheck.Interval}}") == "10s"
     shown = ["python", "-c", "print(open('/app/static/logo.txt').read(), end='')"]
     assert engine.run(image, *shown).stdout == "a logo\n"
+
+
+@pytest.mark.parametrize("version", releases())
+def test_updated_django_serves_its_static_files_as_before(
+    workshop: Workshop, engine: Engine, version: str
+) -> None:
+    """Its source has no place to collect them in."""
+    with workshop.edited(version, {"framework": "django"}) as project:
+        update(project, NOW)
+        assert not unmerged(project)
+        image = engine.build(project, f"updated-django-{version}")
+    with engine.serve(image, *CLOSED) as container:
+        container.wait_until_healthy()
+        assert 'href="/static/admin/css/base.css"' in fetch(container, "/admin/login/")[2]
+        status, headers, _ = fetch(container, "/static/admin/css/base.css")
+        assert (status, headers["Cache-Control"]) == (200, "max-age=60, public")

@@ -54,8 +54,8 @@ OTHERS = {
 }
 
 
-# The defaults that copier.yml computes from a lock, where there is none.
-WITHOUT_A_LOCK = {"framework": "fastapi", "python_version": "3.14"}
+# The defaults that copier.yml computes from a lock or from old answers, where there are none.
+WITHOUT_A_LOCK = {"framework": "fastapi", "python_version": "3.14", "database": "postgres"}
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,15 @@ class Questions:
         return found
 
     def services(self) -> dict[str, Answers]:
-        """Give the answers that decide what is served and how, without the default."""
+        """Give the answers that decide what is served, how and from where, without the default."""
         found: dict[str, Answers] = {}
         for framework in ["", *self.choices("framework", {})]:
             answers = {"framework": framework} if framework else {}
-            for server in ["", *self.choices("server", answers)]:
-                both = answers | ({"server": server} if server else {})
-                if both:
-                    found[" ".join(both.values())] = both
+            for name in ("server", "database"):
+                for value in ["", *self.choices(name, answers)]:
+                    both = answers | ({name: value} if value else {})
+                    if both:
+                        found[" ".join(both.values())] = both
         return found
 
 
