@@ -161,6 +161,12 @@ def compiled_once(compile: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
+def quicken(patch: pytest.MonkeyPatch) -> None:
+    """Have Copier clone and compile each release of a template once in this process."""
+    patch.setattr(_template, "clone", cloned_once(vars(_template)["clone"]))
+    patch.setattr(Environment, "compile", compiled_once(Environment.compile))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Have Copier clone and compile the template once, in memory where there is room for that.
@@ -173,8 +179,7 @@ def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(dir=memory)) if roomy else tmp_path_factory.mktemp("quick")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
-        patch.setattr(_template, "clone", cloned_once(vars(_template)["clone"]))
-        patch.setattr(Environment, "compile", compiled_once(Environment.compile))
+        quicken(patch)
         yield
     shutil.rmtree(folder)
 

@@ -1,6 +1,5 @@
 """Every combination of answers renders to files that are right by rules, not by example."""
 
-import ast
 import dataclasses
 import itertools
 import json
@@ -8,8 +7,8 @@ import os
 import re
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -21,6 +20,7 @@ from copier._jinja_ext import YieldExtension
 from copier._user_data import Question
 from jinja2_ansible_filters import AnsibleCoreFiltersExtension
 from pytest_copie.plugin import Copie
+from updates import parse
 
 pytestmark = pytest.mark.render
 
@@ -149,21 +149,8 @@ def rendered(request: pytest.FixtureRequest, copie_session: Copie, template: Pat
 
 
 def test_files_parse(rendered: Rendered) -> None:
-    parsers: dict[str, Callable[[str], object]] = {
-        ".py": ast.parse,
-        ".toml": tomllib.loads,
-        ".lock": tomllib.loads,
-        ".json": json.loads,
-        ".yml": yaml.safe_load,
-        ".yaml": yaml.safe_load,
-    }
-    parsed = []
-    for name, text in rendered.files.items():
-        parse = parsers.get(PurePosixPath(name).suffix)
-        if parse:
-            parse(text)
-            parsed.append(name)
-    assert {"pyproject.toml", "uv.lock", "compose.yaml", "renovate.json"} <= set(parsed)
+    parsed = {name for name, text in rendered.files.items() if parse(name, text)}
+    assert {"pyproject.toml", "uv.lock", "compose.yaml", "renovate.json"} <= parsed
 
 
 def test_no_mark_of_the_template_is_left(rendered: Rendered) -> None:

@@ -1,12 +1,16 @@
 """Projects of every release and future, and what an update must make of them."""
 
+import ast
 import functools
+import json
 import re
 import shutil
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -34,6 +38,12 @@ def content(version: str, path: str) -> str:
     if version == NOW:
         return (ROOT / path).read_text()
     return git(ROOT, "show", f"{releases()[version]}:{path}")
+
+
+@functools.cache
+def extension(version: str, framework: str) -> dict[str, Any]:
+    """Return what a release knows of a framework."""
+    return dict(yaml.safe_load(content(version, f"extensions/{framework}/extension.yml")))
 
 
 # An answer that is not the default, for each question that has no choices.
@@ -78,7 +88,7 @@ class Questions:
         plain = {n: q["default"] for n, q in self.asked.items() if "{" not in str(q["default"])}
         answers = plain | answers
         framework = answers.setdefault("framework", WITHOUT_A_LOCK["framework"])
-        facts = yaml.safe_load(content(self.version, f"extensions/{framework}/extension.yml"))
+        facts = extension(self.version, framework)
         return NativeEnvironment().from_string(text).render(extension=facts, **answers)
 
     def choices(self, name: str, answers: Answers) -> list[str]:
@@ -92,16 +102,28 @@ class Questions:
         # Code that is there already needs a project of its own.
         return [v for v in values if v not in (default, "existing")]
 
+    def others(self, name: str, answers: Answers) -> list[str]:
+        """Return other answers than the default to a question; none if it is not asked here."""
+        question = self.asked[name]
+        if not self.render(question.get("when", True), answers):
+            return []
+        return self.choices(name, answers) if "choices" in question else [OTHERS[name]]
+
     def all_changed(self) -> Answers:
         """Give another answer than the default to every question."""
         answers: Answers = {}
-        for name, question in self.asked.items():
-            if not self.render(question.get("when", True), answers):
-                continue
-            if "choices" not in question:
-                answers[name] = OTHERS[name]
-            elif others := self.choices(name, answers):
+        for name in self.asked:
+            if others := self.others(name, answers):
                 answers[name] = others[0]
+        return answers
+
+    def drawn(self, service: Answers, random: Random) -> Answers:
+        """Return the answers of a service with, at random, every fourth other one changed."""
+        answers = dict(service)
+        for name in [name for name in self.asked if name not in ("framework", "server")]:
+            others = self.others(name, answers)
+            if others and random.random() < 1 / 4:
+                answers[name] = random.choice(others)
         return answers
 
     def variants(self) -> dict[str, Answers]:
@@ -153,6 +175,24 @@ def files(project: Path) -> dict[str, bytes]:
     }
 
 
+PARSERS: dict[str, Callable[[str], object]] = {
+    ".py": ast.parse,
+    ".toml": tomllib.loads,
+    ".lock": tomllib.loads,
+    ".json": json.loads,
+    ".yml": yaml.safe_load,
+    ".yaml": yaml.safe_load,
+}
+
+
+def parse(name: str, text: str) -> bool:
+    """Parse a file by its suffix; return whether there is a parser, which raises what is wrong."""
+    parser = PARSERS.get(PurePosixPath(name).suffix)
+    if parser:
+        parser(text)
+    return parser is not None
+
+
 def unmerged(project: Path) -> set[str]:
     """Give the files of a project that an update left with a conflict."""
     listed = git(project, "-c", "core.quotePath=off", "ls-files", "--unmerged").splitlines()
@@ -162,6 +202,14 @@ def unmerged(project: Path) -> set[str]:
         if name.endswith(".rej") or b"<<<<<<< before updating" in text
     }
     return {line.partition("\t")[2] for line in listed} | marked
+
+
+def make(template: Path, project: Path, version: str, answers: Answers) -> None:
+    """Render a project of a release and commit it."""
+    run_copy(str(template), project, answers, vcs_ref=version, defaults=True, quiet=True)
+    # Without the samples of hooks, of which each copy would be another.
+    git(project, "init", "--quiet", "--initial-branch=main", "--template=")
+    commit(project)
 
 
 @dataclass
@@ -177,12 +225,7 @@ class Workshop:
         key = version, str(sorted(answers.items()))
         if key not in self.rendered:
             project = self.folder / f"project-{len(self.rendered)}"
-            run_copy(
-                str(self.template), project, answers, vcs_ref=version, defaults=True, quiet=True
-            )
-            # Without the samples of hooks, of which each copy would be another.
-            git(project, "init", "--quiet", "--initial-branch=main", "--template=")
-            commit(project)
+            make(self.template, project, version, answers)
             self.rendered[key] = project
         return self.rendered[key]
 
@@ -233,15 +276,24 @@ class Workshop:
             assert not unmerged(project), git(project, "diff")
             for edit in edits:
                 assert edit.is_there(project)
-            fresh = self.project(new, stored(project))
-            with self.copied(fresh, *edits) as wanted:
-                expected = {n: text for n, text in files(wanted).items() if not is_yours(n)}
-            expected |= {name: text for name, text in before.items() if is_yours(name)}
+            expected = self.expected(before, new, stored(project), *edits)
             self.assert_pins_moved(after, new, answers)
             assert after.keys() == expected.keys()
             for name, text in expected.items():
                 assert after[name].decode(errors="replace") == text.decode(errors="replace"), name
             return after
+
+    def expected(
+        self, before: dict[str, bytes], new: str, answers: Answers, *edits: Edit
+    ) -> dict[str, bytes]:
+        """Return the files that an update must lead to.
+
+        They are those of a fresh project of the release with the same edits, and what is the
+        owner's as it was before.
+        """
+        with self.copied(self.project(new, answers), *edits) as wanted:
+            merged = {name: text for name, text in files(wanted).items() if not is_yours(name)}
+        return merged | {name: text for name, text in before.items() if is_yours(name)}
 
     def assert_pins_moved(self, project: dict[str, bytes], version: str, answers: Answers) -> None:
         """See that a project has the versions of a release, but those that were answered.
