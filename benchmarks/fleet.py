@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -88,7 +88,7 @@ class Member:
     # What each edit changed: by file the lines that it removed or added.
     changed: dict[str, dict[str, Lines]] = field(default_factory=dict)
     seconds: float = 0
-    # The last line that Copier printed, where it failed.
+    # Why there is nothing to compare.
     error: str = ""
     conflicts: list[Conflict] = field(default_factory=list)
     lost_edits: list[str] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Member:
     def faults(self) -> Iterator[str]:
         """Yield a sentence for each thing that an update must not do."""
         if self.error:
-            yield f"copier update failed: {self.error}"
+            yield self.error
         for edit in self.lost_edits:
             yield f"lost the edit {edit!r}"
         for answer in self.lost_answers:
@@ -162,8 +162,8 @@ def drawn(number: int, seed: int, from_releases: list[str], only: Sequence[str])
 
 
 @dataclass
-class Yard:
-    """Where the projects lie, the template that they come from, and the release that they go to."""
+class DryRun:
+    """A folder for the projects, the template that they come from, and the release they go to."""
 
     folder: Path
     template: Path
@@ -209,10 +209,11 @@ class Yard:
         )
         member.seconds = time.perf_counter() - start
         if run.returncode:
-            member.error = [f"exit code {run.returncode}", *run.stderr.splitlines()][-1]
+            last = [f"exit code {run.returncode}", *run.stderr.splitlines()][-1]
+            member.error = f"copier update failed: {last}"
         return member
 
-    def judged(self, member: Member) -> Member:
+    def compared(self, member: Member) -> Member:
         """Compare a project with a fresh one that has the same edits."""
         if member.error:
             return member
@@ -227,10 +228,14 @@ class Yard:
             workshop = Workshop(Path(folder), self.template)
             with workshop.copied(project) as resolved:
                 for path in in_conflict:
-                    member.conflicts += settled(resolved, path, member.changed)
+                    member.conflicts += resolved_conflicts(resolved, path, member.changed)
                 member.lost_edits = [n for n, edit in edits.items() if not holds(edit, resolved)]
                 found = files(resolved)
-            wanted = workshop.expected(old, self.new, kept, *edits.values())
+            try:
+                wanted = workshop.expected(old, self.new, kept, *edits.values())
+            except AssertionError as error:
+                member.error = f"an edit does not fit the release, see tests/edits.py: {error}"
+                return member
         member.different = [
             path
             for path in sorted(found.keys() | wanted.keys())
@@ -262,7 +267,9 @@ def holds(edit: Edit, project: Path) -> bool:
         return False
 
 
-def settled(project: Path, path: str, changed: dict[str, dict[str, Lines]]) -> list[Conflict]:
+def resolved_conflicts(
+    project: Path, path: str, changed: dict[str, dict[str, Lines]]
+) -> list[Conflict]:
     """Return the conflicts of a file, and resolve them there for the project."""
     with tempfile.TemporaryDirectory() as folder:
         # What the last update made of it, the project's own, the release's.
@@ -274,7 +281,11 @@ def settled(project: Path, path: str, changed: dict[str, dict[str, Lines]]) -> l
             )
             if shown.returncode:
                 # A rejected part of a patch, or a file that only one of the sides has.
-                return [Conflict(path, touching(changed, path, None), [], [], False)]
+                return [
+                    Conflict(
+                        path, touching(changed, path.removesuffix(".rej"), None), [], [], False
+                    )
+                ]
             side.write_bytes(shown.stdout)
             sides.append(str(side))
         base, own, other = sides
@@ -326,9 +337,9 @@ def hunks(text: str) -> Iterator[tuple[set[str], set[str], set[str]]]:
             sides[-1].add(line)
 
 
-def build(engine: Engine, yard: Yard, member: Member) -> None:
+def build(engine: Engine, dry_run: DryRun, member: Member) -> None:
     """Build the image of an updated project; where that fails, also as it was before."""
-    project = yard.project(member)
+    project = dry_run.project(member)
     member.built = builds(engine, project, member.name)
     if not member.built:
         with tempfile.TemporaryDirectory() as folder:
@@ -383,11 +394,12 @@ def report(fleet: list[Member], about: dict[str, str], builds: int) -> str:
         ["answers lost", counted(lambda member: member.lost_answers)],
         ["files unlike a fresh project's", counted(lambda member: member.different)],
         ["files that do not parse", counted(lambda member: member.invalid)],
-        ["updates that failed", str(sum(bool(member.error) for member in fleet))],
+        ["projects that could not be compared", str(sum(bool(member.error) for member in fleet))],
     ]
     if builds:
         tried = [member for member in fleet if member.built is not None]
-        rows.append(["images built", f"{sum(bool(m.built) for m in tried)} of {len(tried)}"])
+        done = sum(bool(member.built) for member in tried)
+        rows.append(["images built", f"{done} of {len(tried)}; {builds} asked for"])
         rows.append(["no longer built", str(sum(member.broken for member in tried))])
     parts = [
         f"To {about['to']}, seed {about['seed']}, on {about['machine']}, Copier {about['copier']}, "
@@ -401,7 +413,7 @@ def report(fleet: list[Member], about: dict[str, str], builds: int) -> str:
     return "\n\n".join(parts)
 
 
-CONFLICTS = ["conflict in", "edit", "projects", "a project's line", "the release's line", "cause"]
+CONFLICTS = ["conflict in", "edit", "conflicts", "a project's line", "the release's line", "cause"]
 
 
 def listed(conflicts: list[Conflict]) -> Iterator[list[str]]:
@@ -433,7 +445,7 @@ def each(
     return done
 
 
-def settle(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """Prepare a process that makes and compares many projects of the same few releases."""
     tempfile.tempdir = str(folder)
     quicken(pytest.MonkeyPatch())
@@ -447,8 +459,8 @@ def positive(text: str) -> int:
     return number
 
 
-def main() -> int:
-    """Update the fleet and print the report; return 1 if an update did what it must not do."""
+def arguments() -> argparse.Namespace:
+    """Read the options; a wrong one ends the program with a message that names it."""
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(description="Update many projects to the next release.")
     parser.add_argument("--projects", type=positive, default=300, help="how many (300)")
@@ -458,17 +470,26 @@ def main() -> int:
     parser.add_argument("--future", choices=FUTURES, metavar="NAME", help=future)
     only = "only these edits of tests/edits.py; can be repeated"
     parser.add_argument("--edit", choices=EDITS, action="append", metavar="NAME", help=only)
-    parser.add_argument("--build", type=int, default=0, metavar="N", help="build N images (0)")
+    parser.add_argument("--build", type=positive, default=0, metavar="N", help="build N images (0)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="where to keep every value")
     parser.add_argument("--keep", type=Path, metavar="PATH", help="a new folder for the projects")
     options = parser.parse_args()
+    if options.keep and options.keep.exists():
+        parser.error(f"argument --keep: {options.keep} is there already; it must be a new folder")
+    return options
+
+
+def main() -> int:
+    """Update the fleet and print the report; return 1 if an update did what it must not do."""
+    options = arguments()
     if options.build and (reason := Engine.unavailable()):
         raise SystemExit(reason)
+    keeper: AbstractContextManager[str]
     if options.keep:
         options.keep.mkdir(parents=True)
-    keeper = (
-        nullcontext(str(options.keep.resolve())) if options.keep else tempfile.TemporaryDirectory()
-    )
+        keeper = nullcontext(str(options.keep.resolve()))
+    else:
+        keeper = tempfile.TemporaryDirectory()
     with keeper as name:
         folder = Path(name)
         template = released(folder, NOW)
@@ -479,22 +500,22 @@ def main() -> int:
             new = Workshop(folder, template).future(options.future)
         for inner in ("home", "temporary"):
             (folder / inner).mkdir()
-        yard = Yard(folder, template, new)
+        dry_run = DryRun(folder, template, new)
         fleet = drawn(options.projects, options.seed, origins, options.edit or [])
         aside = folder / "temporary"
-        with ProcessPoolExecutor(options.jobs, initializer=settle, initargs=(aside,)) as pool:
-            fleet = each(pool, yard.made, fleet, "made")
+        with ProcessPoolExecutor(options.jobs, initializer=prepare, initargs=(aside,)) as pool:
+            fleet = each(pool, dry_run.made, fleet, "made")
             start = time.perf_counter()
-            fleet = each(pool, yard.updated, fleet, "updated")
+            fleet = each(pool, dry_run.updated, fleet, "updated")
             seconds = time.perf_counter() - start
-            fleet = each(pool, yard.judged, fleet, "compared")
+            fleet = each(pool, dry_run.compared, fleet, "compared")
         if options.build:
             engine = Engine("copier-uv-docker-fleet")
             chosen = [member for member in fleet if member.can_be_built][: options.build]
             try:
                 for number, member in enumerate(chosen, 1):
                     say(f"image {number} of {len(chosen)}")
-                    build(engine, yard, member)
+                    build(engine, dry_run, member)
             finally:
                 engine.remove_images()
     about = {

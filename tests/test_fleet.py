@@ -14,7 +14,7 @@ from conftest import ROOT, commit, git, release, releases
 from edits import EDITS, append, change
 from futures import FUTURES, replace
 from test_breaks import close_up
-from updates import NOW, make
+from updates import NOW, make, unmerged
 
 pytestmark = pytest.mark.render
 
@@ -46,7 +46,7 @@ def test_a_fleet_of_all_releases_is_updated_without_a_loss(tmp_path: Path) -> No
     shown = rows(run)
     assert shown["edits in them"] == [str(edits)]
     assert shown["edits lost"] == shown["answers lost"] == ["0"]
-    assert shown["updates that failed"] == shown["files that do not parse"] == ["0"]
+    assert shown["projects that could not be compared"] == shown["files that do not parse"] == ["0"]
 
 
 DRAW = "import sys; from fleet import drawn; print(drawn(20, int(sys.argv[1]), ['v0.1.0'], []))"
@@ -75,8 +75,12 @@ def test_a_lost_edit_fails_the_fleet() -> None:
     assert run.stdout.count(f"lost the edit {edit!r}") == 2
 
 
-def test_a_line_that_both_sides_changed_is_listed_and_does_not_fail_the_fleet() -> None:
-    run = fleet(ROOT, "--projects=2", "--future=suite", "--edit=a digest of Python")
+def test_a_line_that_both_sides_changed_is_listed_and_does_not_fail_the_fleet(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "kept"
+    options = ["--projects=2", "--future=suite", "--edit=a digest of Python", f"--keep={kept}"]
+    run = fleet(ROOT, *options)
     assert run.returncode == 0, run.stdout + run.stderr
     shown = rows(run)
     edit, projects, own, other, cause = shown["`Dockerfile`"]
@@ -85,6 +89,8 @@ def test_a_line_that_both_sides_changed_is_listed_and_does_not_fail_the_fleet() 
     assert "-slim-forky" in other
     assert shown["conflicts, of a line that both changed"] == ["2"]
     assert shown["edits lost"] == ["0"]
+    for project in (kept / "projects").iterdir():
+        assert unmerged(project) == {"Dockerfile"}
 
 
 def refuse_descriptions(tree: Path) -> None:
@@ -128,7 +134,9 @@ def test_a_spoiled_template_fails_the_fleet(tmp_path: Path, name: str) -> None:
     assert said in run.stdout
 
 
-@pytest.mark.parametrize("wrong", ["--projects=0", "--jobs=x", "--edit=nothing", "--future=never"])
+@pytest.mark.parametrize(
+    "wrong", ["--projects=0", "--jobs=x", "--edit=nothing", "--future=never", "--keep=."]
+)
 def test_a_wrong_option_is_refused_by_name(wrong: str) -> None:
     run = fleet(ROOT, wrong)
     assert run.returncode == 2
