@@ -17,6 +17,7 @@ import bcrypt
 import pytest
 import yaml
 from conftest import commit, git
+from edits import WORKFLOW
 from engine import docker, uncompressed
 from listeners import free_port, listening
 
@@ -118,6 +119,14 @@ def own_login(folder: Path) -> Path:
     return settings
 
 
+def push_to_mirror(prefix: str, image: str, public: str) -> None:
+    """Push an image of this engine to a mirror, as the public one of a name."""
+    mirrored = f"{prefix}/{public.removeprefix('ghcr.io/')}"
+    docker("tag", image, mirrored)
+    docker("push", mirrored)
+    docker("image", "rm", mirrored)
+
+
 @contextlib.contextmanager
 def mirror(folder: Path, patch: pytest.MonkeyPatch, images: list[str]) -> Iterator[str]:
     """Run a registry with a login that has images of this engine; log in, and yield its prefix."""
@@ -129,10 +138,7 @@ def mirror(folder: Path, patch: pytest.MonkeyPatch, images: list[str]) -> Iterat
         docker("login", f"--username={user}", f"--password={MIRROR_PASSWORD}", address)
         prefix = f"{address}/mirror"
         for public in images:
-            mirrored = f"{prefix}/{public.removeprefix('ghcr.io/')}"
-            docker("tag", public, mirrored)
-            docker("push", mirrored)
-            docker("image", "rm", mirrored)
+            push_to_mirror(prefix, public, public)
         yield prefix
 
 
@@ -193,35 +199,48 @@ class Host:
                 docker("image", "rm", "--force", *set(listed.stdout.split()), check=False)
 
 
-def as_here(lines: list[str]) -> list[str]:
-    """Give the lines of a script as they run here: without those of NOT_RUN.
+def as_here(host: Host, project: Path, lines: list[str]) -> list[str]:
+    """Return the lines of a script as they run here: those of NOT_RUN are printed instead.
 
-    A build may use this machine's network, on which the private index is.
+    A build may use this machine's network, on which the private index is. It pulls its base images
+    where they come from the host's own registry; the public ones are out of reach.
     """
-    kept = [line for line in lines if not line.startswith(tuple(NOT_RUN))]
-    return [line.replace(" bake ", " bake --allow=network.host ") for line in kept]
+    options = "--allow=network.host"
+    if host.registry.address not in (project / "Dockerfile").read_text():
+        options += " --set=*.pull=false"
+    printed = [f"echo {line}" if line.startswith(tuple(NOT_RUN)) else line for line in lines]
+    return [line.replace(" bake ", f" bake {options} ") for line in printed]
 
 
-def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
-    """Run the workflow of a project with act, on this machine and for its architecture alone."""
-    path = project / ".github" / "workflows" / "ci.yml"
+def is_adapted(project: Path) -> bool:
+    """Tell whether a project's pipeline was adapted to this machine by an earlier run."""
+    return bool(git(project, "remote"))
+
+
+def adapt_github(host: Host, project: Path) -> None:
+    """Commit the workflow of a project as it runs here, in a repository with an address."""
+    path = project / WORKFLOW
     text = path.read_text().replace("ghcr.io", host.registry.address)
     workflow = yaml.safe_load(text)
     # YAML reads the key `on` as true.
     workflow["on"] = workflow.pop(True)
-    used = set()
     for job in workflow["jobs"].values():
         for step in job["steps"]:
             if "run" in step:
-                kept = as_here(step["run"].splitlines())
+                kept = as_here(host, project, step["run"].splitlines())
                 # There is no arm64 on this machine, and nothing of it to join.
-                step["run"] = "\n".join(kept).replace(' "$IMAGE@$ARM64"', "") or "true"
-            else:
-                used.add(step["uses"])
+                step["run"] = "\n".join(kept).replace(' "$IMAGE@$ARM64"', "")
     path.write_text(yaml.safe_dump(workflow, sort_keys=False))
     git(project, "remote", "add", "origin", f"https://github.com/{host.image(project)}")
     commit(project, "As it runs here")
 
+
+def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
+    """Run the workflow of a project with act, on this machine and for its architecture alone."""
+    if not is_adapted(project):
+        adapt_github(host, project)
+    jobs_of = yaml.safe_load((project / WORKFLOW).read_text())["jobs"].values()
+    used = {step["uses"] for job in jobs_of for step in job["steps"] if "uses" in step}
     stand_ins = []
     for use in used:
         name = use.partition("@")[0]
@@ -255,15 +274,15 @@ def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
     return Run(jobs, failures[0] if failures else None, log)
 
 
-def run_gitlab(host: Host, project: Path, event: str) -> Run:
-    """Run the pipeline of a project with gitlab-ci-local, in shells of this machine."""
+def adapt_gitlab(host: Host, project: Path) -> None:
+    """Commit the pipeline of a project as it runs here, in a repository with an address."""
     path = project / ".gitlab-ci.yml"
     pipeline = yaml.safe_load(path.read_text())
     # The engine of this machine serves the jobs, in place of a service beside each.
     del pipeline[".docker"]["services"]
     for job in pipeline.values():
         if "script" in job:
-            kept = as_here(job["script"])
+            kept = as_here(host, project, job["script"])
             job["script"] = [line.replace(' "$IMAGE@$DIGEST_arm64"', "") for line in kept]
         if "parallel" in job:
             job["parallel"] = {"matrix": [{"ARCH": ["amd64"]}]}
@@ -271,6 +290,11 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
     git(project, "remote", "add", "origin", f"https://gitlab.com/{host.image(project)}.git")
     commit(project, "As it runs here")
 
+
+def run_gitlab(host: Host, project: Path, event: str) -> Run:
+    """Run the pipeline of a project with gitlab-ci-local, in shells of this machine."""
+    if not is_adapted(project):
+        adapt_gitlab(host, project)
     # Its own pip, into which the pipeline installs uv.
     python = host.folder / "python"
     if not python.exists():

@@ -2,11 +2,13 @@
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, Copy, commit
 from engine import Engine
 from git_server import ssh_agent
@@ -107,3 +109,13 @@ def test_a_judge_of_the_templates_own_workflow_finds_nothing(tmp_path: Path, jud
     (tmp_path / ".git").mkdir()
     run = subprocess.run(judge.split(), cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_documented_dependabot_leaves_the_rest_to_the_template(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "updates.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(version: 2\n.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "dependabot.yml").write_text(block)
+    command = ["check-jsonschema", "--builtin-schema", "vendor.dependabot", "dependabot.yml"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [update["package-ecosystem"] for update in yaml.safe_load(block)["updates"]] == ["uv"]

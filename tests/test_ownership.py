@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Copy
+from conftest import ROOT, Copy, commit
 from edits import EDITS, change
-from test_render import ASKED, choices
+from test_render import ASKED, FRAMEWORKS, choices
 from updates import files, is_yours, yours
 
 RENOVATE = "44.121.2"
@@ -154,3 +154,45 @@ def test_renovates_own_validator_judges_the_configuration(
     EDITS["lines in the small files"].apply(project)
     run = judged(validator, project)
     assert (run.returncode == 0) == right, run.stdout + run.stderr
+
+
+@pytest.mark.project
+def test_renovate_finds_a_release_of_every_dependency(
+    validator: list[str], copy: Copy, tmp_path: Path
+) -> None:
+    """By its own lookup, in a project of each framework whose lock has an older version."""
+    root = tmp_path / "repository"
+    for framework in FRAMEWORKS:
+        project = copy(root / framework, framework=framework)
+        change(project, "uv.lock", r'(^name = "pydantic-settings"\nversion = )".+"', r'\1"2.1.0"')
+        change(project, "pyproject.toml", r"(pydantic-settings>=).+?\"", r'\g<1>2.1.0"')
+    settings = json.loads((project / "renovate.json").read_text())
+    # Where these are looked up is not the package index.
+    settings["ignoreDeps"] = ["python", "uv"]
+    (root / "renovate.json").write_text(json.dumps(settings))
+    commit(root)
+    node, program = validator
+    asked = {
+        "RENOVATE_BASE_DIR": str(tmp_path / "renovate"),
+        "RENOVATE_ENABLED_MANAGERS": '["pep621"]',
+        "LOG_LEVEL": "debug",
+        "LOG_FORMAT": "json",
+    }
+    run = subprocess.run(
+        [node, str(Path(program).with_name("renovate")), "--platform=local", "--dry-run=lookup"],
+        cwd=root,
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+    records = [json.loads(line) for line in run.stdout.splitlines()]
+    (found,) = (r["config"]["pep621"] for r in records if r["msg"] == "packageFiles with updates")
+    assert {file["packageFile"] for file in found} == {f"{f}/pyproject.toml" for f in FRAMEWORKS}
+    for file in found:
+        updated = {dep["depName"] for dep in file["deps"] if dep["updates"]}
+        assert "pydantic-settings" in updated, file
+        unseen = [dep for dep in file["deps"] if dep.get("skipReason") == "unspecified-version"]
+        assert not unseen
+    assert "renovate/lock-file-maintenance" in run.stdout

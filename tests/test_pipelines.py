@@ -14,7 +14,16 @@ from engine import CLOSED, Engine, docker
 from git_server import TOKEN, GitServer, https_server, ssh_server
 from listeners import free_port
 from package_index import ON_THIS_NETWORK, PASSWORD, Index
-from pipelines import NOT_RUN, Host, missing_tools, registry, run_github, run_gitlab
+from pipelines import (
+    NOT_RUN,
+    Host,
+    missing_tools,
+    push_to_mirror,
+    registry,
+    run_github,
+    run_gitlab,
+)
+from test_podman import BASES
 from test_project import PYTHON
 
 pytestmark = pytest.mark.pipeline
@@ -196,6 +205,37 @@ def test_a_schedule_that_updates_the_template_does_nothing_else(
     assert run.jobs == {"template-update": True}, run.log
 
 
+def test_a_schedule_releases_what_a_changed_base_makes_and_else_nothing(
+    host: Host, project: Project, scanner: None, engine: Engine, tmp_path: Path
+) -> None:
+    """The same commit, under the same names; it is scanned either way."""
+    prefix = f"{host.registry.address}/mirror"
+    for image in (*BASES, "docker/dockerfile:1", SCANNER):
+        push_to_mirror(prefix, image, image)
+    base = BASES[0]
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN echo mended >/etc/fix\n")
+    changed = engine.build(tmp_path, f"changed-base-{host.name}")
+
+    scheduled = project("scheduled-build", registry=prefix)
+    jobs = ["check", IMAGE_JOB[host.name], "reproduce", "publish", "verify", "release"]
+    named, signed = [], []
+    for event, image in [("push", base), ("schedule", base), ("schedule", changed)]:
+        push_to_mirror(prefix, image, base)
+        run = host.run(host, scheduled, event)
+        assert run.jobs == dict.fromkeys(jobs, True), run.log
+        assert re.search(r"(?<!echo )docker compose run --rm scan", run.log), run.log
+        digests = host.registry.digests(host.image(scheduled))
+        revision = git(scheduled, "rev-parse", "HEAD").strip()
+        assert digests["main"] == digests[f"sha-{revision}"]
+        named.append(digests["main"])
+        signed.append(re.findall(r"cosign sign --yes \S+@(sha256:\w+)", run.log))
+    first, again, mended = named
+    assert first == again != mended
+    assert signed == [[first], [], [mended]]
+    released = f"{host.registry.address}/{host.image(scheduled)}:main"
+    assert engine.run("--pull=always", released, "cat", "/etc/fix").stdout == "mended\n"
+
+
 def test_a_setting_that_nobody_made_stops_the_pipeline_with_its_name(
     host: Host, project: Project, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,7 +414,7 @@ def joining(project: Path) -> list[str]:
         (lines,) = (step["run"] for step in publish if step["name"] == "Join the architectures")
         return str(lines).splitlines()
     script = loaded(project, ".gitlab-ci.yml")["publish"]["script"]
-    return [line for line in script if "imagetools" in line]
+    return [line for line in script if "build-$CI_PIPELINE_ID" in line]
 
 
 def test_arm64_builds_the_same_twice_runs_and_joins_amd64(
@@ -399,7 +439,8 @@ def test_arm64_builds_the_same_twice_runs_and_joins_amd64(
             monkeypatch.setenv("ARCH", arch)
             described = tmp_path / f"{target}-{arch}.json"
             bake = ["buildx", "bake", f"--metadata-file={described}", *options]
-            docker(*bake, f"--set={target}.platform=linux/{arch}", target)
+            here = [f"--set={target}.platform=linux/{arch}", f"--set={target}.pull=false"]
+            docker(*bake, *here, target)
             return str(json.loads(described.read_text())[target]["containerimage.digest"])
 
         built = {"amd64": build("amd64", "release")}

@@ -2,7 +2,9 @@
 
 import os
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, git, releases
@@ -93,6 +95,18 @@ def test_changelog_version_and_releases_agree() -> None:
         what = ["copier.yml", "template", "extensions"]
         changed = git(ROOT, "diff", "--name-only", made_of.strip() or "HEAD", "--", *what)
         assert not changed, f"releases.toml lacks {project_version()}"
+
+
+@pytest.mark.render
+def test_tags_are_made_again_as_documented(tmp_path: Path) -> None:
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    git(ROOT, "clone", "--quiet", "--bare", "--no-tags", str(ROOT), str(remote))
+    git(tmp_path, "clone", "--quiet", "--no-tags", str(remote), str(clone))
+    release = (ROOT / "CONTRIBUTING.md").read_text().partition("## Release\n")[2]
+    (script,) = re.findall(r"```sh\n(.+?)```", release.partition("\n## ")[0], re.DOTALL)
+    subprocess.run(["sh", "-e", "-c", script], cwd=clone, check=True, capture_output=True)
+    found = git(remote, "tag", "--list", "--format=%(objectname) %(refname:short)").splitlines()
+    assert sorted(found) == sorted(f"{made_of} {name}" for name, made_of in releases().items())
 
 
 @pytest.mark.render

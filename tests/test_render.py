@@ -315,7 +315,7 @@ def test_both_hosts_check_and_test_by_the_same_commands(copy: Copy, tmp_path: Pa
     gitlab = jobs(texts(copy(tmp_path / "gitlab", ci="gitlab")))
     # Only what takes a host's values in, or hands them on, is its own.
     own = r"^(echo|digest=|FIRST=|CI_COMMIT_REF_NAME=|for |done|if |fi|apk|\. )|tag=|tags\+?=|--tag"
-    own += "|^docker compose logs$"
+    own += "|^docker compose logs$|^exit$"
     for name in github:
         differ = commands(github[name]) ^ commands(gitlab[name])
         assert not [line for line in differ if line and not re.search(own, line)], name
@@ -565,6 +565,20 @@ def test_a_signature_is_that_of_this_pipeline(hosts: Hosts) -> None:
     }
 
 
+@pytest.mark.parametrize("event", ["push", "schedule", "workflow_dispatch", "pull_request"])
+def test_all_but_a_pull_request_is_released(copy: Copy, tmp_path: Path, event: str) -> None:
+    """A schedule brings the fixes of the base image, which no commit brings."""
+    project = texts(copy(tmp_path / "project"))
+    # YAML reads the key `on` as true.
+    assert event in yaml.safe_load(pipelines(project)["github"])[True]
+    github = jobs(project)
+    target = github["image"]["env"]["TARGET"]
+    assert target == "${{ github.event_name == 'pull_request' && 'image' || 'release' }}"
+    (pull,) = (step for step in github["image"]["steps"] if step.get("id") == "digest")
+    for condition in (pull["if"], github["publish"]["if"]):
+        assert condition == "github.event_name != 'pull_request'"
+
+
 # What no runner of the tests enforces.
 
 
@@ -598,7 +612,7 @@ def test_each_job_has_a_timeout_and_one_may_sign(copy: Copy, hosts: Hosts, tmp_p
 def test_a_forks_pull_request_does_not_log_in(hosts: Hosts) -> None:
     github = hosts["github"].values()
     *of_a_fork, publish = (job for job in github if "publish" not in waited_for(job))
-    assert publish["if"] == "github.event_name == 'push'"
+    assert publish["if"] == "github.event_name != 'pull_request'"
     steps = [step for job in of_a_fork for step in job["steps"]]
     (login,) = [s for s in steps if s.get("uses", "").startswith("docker/login-action@")]
     assert login["if"] == "github.event.pull_request.head.repo.fork != true"
