@@ -16,17 +16,26 @@ RESERVED = (ROOT / "extensions" / "reserved.txt").read_text().split()
 
 # The question, what is given for it, and what the message must say is allowed.
 BAD = [
-    *(("project_name", value, "1 to 60 characters") for value in [
-        "", " ", "a\nb", "a\tb", "${HOME}", "{{ 7 * 7 }}", "{% raw %}", "a\\b", "`id`", "<b>",
-        "x" * 61, " padded", "!!!", "a\u2028b", "a\x85b", "a\u202eb",
+    *(("project_name", value, "1 to 60 characters") for value in ["", "x" * 61]),
+    *(("project_name", value, "one line, none of \\`${}<>") for value in [
+        "a\nb", "a\tb", "${HOME}", "{{ 7 * 7 }}", "{% raw %}", "a\\b", "`id`", "<b>",
+        "a\u2028b", "a\x85b", "a\u202eb",
     ]),
-    *(("description", value, "1 to 200 characters") for value in [
-        "", "two\nlines", "${HOME}", "{{ pins }}", "y" * 201,
+    *(("project_name", value, "a letter or a digit") for value in [" ", "!!!"]),
+    *(("project_name", value, "no space at either end") for value in [" padded", "padded "]),
+    *(("description", value, "1 to 200 characters") for value in ["", "y" * 201]),
+    *(("description", value, "one line, none of \\`${}<>") for value in [
+        "two\nlines", "${HOME}", "{{ pins }}",
     ]),
-    *(("package_name", value, "a-z and 0-9") for value in [
-        "", "class", "json", "fastapi", "dotenv", "pydantic_core", "1abc", "a-b", "a.b", "a b",
-        "Orders", "ördner", "_a", "a__b", "a_", "x" * 41, "con", "tests", "o'brien", 'a"b', "a\n",
+    ("description", "...", "a letter or a digit"),
+    *(("package_name", value, "1 to 40 characters") for value in ["", "x" * 41]),
+    *(("package_name", value, "a-z and 0-9, _ in between") for value in [
+        "a-b", "a.b", "a b", "Orders", "ördner", "_a", "a__b", "a_", "o'brien", 'a"b', "a\n",
         "match/../..", "${x}", "{{ x }}",
+    ]),
+    *(("package_name", value, "begin with a letter") for value in ["1abc", "2026"]),
+    *(("package_name", value, "not be a keyword or a module") for value in [
+        "class", "json", "fastapi", "dotenv", "pydantic_core", "con", "tests",
     ]),
     *(("framework", value, "fastapi") for value in ["bottle", "FastAPI", "", "fastapi "]),
     *(("database", value, "postgres") for value in ["mysql", "Postgres", "sqlite", ""]),
@@ -45,16 +54,16 @@ BAD = [
         "acme", "acme/", "/orders", "acme/orders/api", "https://example.com/a/b", "a b/c",
         "acme/orders\n", "acme/-x", "acme/.github", "acme/..", "acme-/x", "a" * 40 + "/x",
     ]),
-    *(("index_url", value, "an https URL") for value in [
+    *(("index_url", value, "https://HOST/PATH, no login") for value in [
         "http://pypi.example.com/simple", "https://me:secret@pypi.example.com/simple", "pypi",
         "https://pypi.example.com/simple?x=1", "https://pypi.example.com/a b", 'https://x/"', "https://",
         "https://pypi.example.com/simple\n", "https://${HOST}/simple", "https://x/{{ y }}",
     ]),
-    *(("registry", value, "a host with a path") for value in [
+    *(("registry", value, "HOST/PATH, without https://") for value in [
         "mirror", "https://registry.example.com", "registry.example.com/", "me:pw@example.com",
         "example.com/Mirror", "example.com/a b", "registry.example.com\n", "${X}.example.com",
     ]),
-    *(("index_names", value, "the names of [[tool.uv.index]]") for value in [
+    *(("index_names", value, "names, with a space between") for value in [
         "a,b", " a", "a  b", "-a", "a\n", "$(id)", "ä",
     ]),
     *(("git_server", value, "https://HOST or ssh://USER@HOST") for value in [
@@ -64,7 +73,7 @@ BAD = [
     ]),
     *(("certificates", value, "public") for value in ["corporate", "Public", ""]),
     *(("image", value, "slim") for value in ["alpine", "Distroless", ""]),
-    *((name, value, "names of Debian packages") for name in ("apt_packages", "build_packages")
+    *((name, value, "Debian names, as ") for name in ("apt_packages", "build_packages")
       for value in ["libpq5; id", "$(id)", "LibPQ", "a", "libpq5  x", " libpq5", "libpq5,x", "-y",
                     "a\nb"]),
     *(("ci", value, "github") for value in ["jenkins", "GitHub Actions", ""]),
@@ -87,6 +96,13 @@ def command(template: Path, project: Path, *options: str) -> subprocess.Complete
     )
 
 
+def assert_prompt_has_room(refusal: str) -> None:
+    """See that a refusal fits into 80 columns without the value, which stands above it there."""
+    said, _, value = refusal.partition(", got ")
+    # A choice is not typed.
+    assert said.startswith("Invalid choice for") or (len(said) <= 80 and value)
+
+
 @pytest.mark.parametrize(("question", "value", "allowed"), BAD)
 def test_bad_answer_is_refused_by_name(
     copy: Copy, tmp_path: Path, question: str, value: str, allowed: str
@@ -98,6 +114,7 @@ def test_bad_answer_is_refused_by_name(
     last = str(error.value).strip().splitlines()[-1]
     assert question in last
     assert allowed in last
+    assert_prompt_has_room(str(error.value))
     assert not (tmp_path / "project").exists()
 
 
@@ -129,7 +146,7 @@ def test_gitlab_has_groups_in_groups(copy: Copy, tmp_path: Path, value: str) -> 
     "value", ["acme", "acme/", "/orders", "acme//orders", "a b/c", "acme/-x", "_a/b"]
 )
 def test_bad_address_at_gitlab_is_refused(copy: Copy, tmp_path: Path, value: str) -> None:
-    with pytest.raises(ValueError, match=r"repository is .*owner/name.*subgroups"):
+    with pytest.raises(ValueError, match=r"'repository'.* owner\[/group\]/name, or empty"):
         copy(tmp_path / "project", ci="gitlab", repository=value)
     assert not (tmp_path / "project").exists()
 

@@ -16,6 +16,7 @@ from conftest import Copy, commit, git, write
 from copier import run_copy, run_recopy
 from engine import CLOSED, Engine, docker
 from shapes import OWNED, SHAPES, Shape, app, project, resolve
+from test_answers import assert_prompt_has_room
 from test_image import empty_package_cache
 from test_render import texts
 from updates import NOW, Workshop, unmerged, update
@@ -267,13 +268,13 @@ def test_stored_answers_stay_when_the_lock_changes(template: Path, tmp_path: Pat
 
 
 BAD = [
-    *(("command", value, "a list of words") for value in ['""', "uvicorn app:app", "[]", "{a: b}", "8000", '[""]', "[[a]]"]),
-    *((name, value, "paths in the project") for name in ("sources", "files", "manifests")
+    *(("command", value, "a list, as ") for value in ['""', "uvicorn app:app", "[]", "{a: b}", "8000", '[""]', "[[a]]"]),
+    *((name, value, "relative paths") for name in ("sources", "files", "manifests")
       for value in ["/etc", "../x", "a/../b", "*.py", "a  b", " a", "a ", "-a", "a/", "a//b", "./a", "a\nb", "$HOME", "a/*"]),
-    *(("uv_options", value, "--package, --extra or --group") for value in [
+    *(("uv_options", value, "--package/--extra/--group NAME") for value in [
         "--no-dev", "--package", "api", "--extra a --all-groups", "--extra a; id", "--extra  a", "--extra a ", "--index x",
     ]),
-    *(("health_path", value, "a path such as /healthz") for value in ["healthz", "http://x/", "/a b", "/'", "/a?b", "/a\n"]),
+    *(("health_path", value, "a path .* or empty") for value in ["healthz", "http://x/", "/a b", "/'", "/a?b", "/a\n"]),
     *(("port", value, "1024 to 65535, or empty") for value in ["80", "x"]),
     ("version_from", "hg", "git"),
     ("checks", "[Everything]", "Format"),
@@ -290,6 +291,7 @@ def test_bad_answer_is_refused_by_name_and_nothing_is_written(
     with pytest.raises(ValueError, match=allowed) as error:
         adopt(template, folder, **answers)
     assert question in str(error.value)
+    assert_prompt_has_room(str(error.value))
     assert texts(folder) == MINE
 
 

@@ -116,7 +116,8 @@ def test_what_decided_the_source_cannot_change_with_an_update(
     )
     assert run.returncode != 0
     last = run.stderr.strip().splitlines()[-1]
-    assert f'{question} is "{value}"; it must stay "{kept}"' in last
+    assert f"'{question}': must stay \"{kept}\"" in last
+    assert f'got "{value}"' in last
     assert git(settled, "status", "--porcelain") == ""
     update(settled, port="9000", **{question: kept})
     assert "ENV PORT=9000" in (settled / "Dockerfile").read_text()
