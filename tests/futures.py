@@ -96,6 +96,15 @@ def add_a_question(tree: Path) -> None:
     put(tree, DOCKERFILE, "# Whole trees", "# How long a stop may take.\nENV GRACE={{ grace }}\n\n")
 
 
+def rename_for_new_projects(tree: Path) -> None:
+    """Give a file another name where it is new: a stored answer keeps the old one elsewhere."""
+    name = "{{ 'compose.yaml' if settled else 'compose.yml' }}"
+    question = f'compose_file:\n  type: str\n  default: "{name}"\n\n'
+    change(tree, "copier.yml", r"^(repository:\n)", question + r"\1")
+    template = tree / "template"
+    (template / "compose.yaml.jinja").rename(template / "{{ compose_file }}.jinja")
+
+
 FUTURES: dict[str, Callable[[Path], None]] = {
     "uv": lambda tree: change(tree, "copier.yml", r'^    uv: ".+"', '    uv: "0.99.1"'),
     "suite": lambda tree: change(tree, "copier.yml", r"^    suite: .+", "    suite: forky"),
@@ -126,5 +135,6 @@ FUTURES: dict[str, Callable[[Path], None]] = {
     "step": lambda tree: put(tree, CI, "{% for name in checks %}", STEP),
     "question": add_a_question,
     "file": lambda tree: append(tree, "template/.hadolint.yaml", "failure-threshold: info\n"),
+    "another name": rename_for_new_projects,
     "no file": lambda tree: (tree / "template" / ".editorconfig").unlink(),
 }

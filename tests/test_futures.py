@@ -5,7 +5,7 @@ import os
 import pytest
 from edits import EDITS, fitting, together
 from futures import FUTURES
-from updates import NOW, Answers, Workshop, update
+from updates import NOW, Answers, Workshop, files, update
 
 pytestmark = pytest.mark.update
 
@@ -75,6 +75,15 @@ def test_a_future_release_merges_with_all_edits(
     hurt = {edit for name, edit in SAME_LINE if name == future} | {LOST[1]}
     edits = [edit for edit in together(answers) if edit not in [EDITS[name] for name in hurt]]
     workshop.check(NOW, workshop.future(future), answers, *edits)
+
+
+def test_another_name_of_a_file_is_for_new_projects(workshop: Workshop) -> None:
+    """The tests above update a project that has the old one."""
+    version = workshop.future("another name")
+    assert {"compose.yml"} == {n for n in files(workshop.project(version, {})) if "compose.y" in n}
+    with workshop.edited(NOW, {}, EDITS["a variable in compose"]) as project:
+        update(project, version)
+        assert {"compose.yaml"} == {name for name in files(project) if "compose.y" in name}
 
 
 def test_a_file_that_a_release_removes_takes_its_edits_along(workshop: Workshop) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from conftest import releases
 from edits import WORKFLOW, sections
-from updates import NOW, Answers, Questions, Workshop, files, is_yours
+from updates import NOW, Answers, Questions, Workshop, files, is_yours, stored
 
 pytestmark = pytest.mark.render
 
@@ -86,3 +86,14 @@ def test_no_place_of_an_edit_moves_to_another_stage_or_job(
         }.items():
             if name in old:
                 assert not moved(old[name].decode(), new[name].decode(), heading), name
+
+
+@pytest.mark.parametrize("version", releases())
+def test_no_file_that_updates_merge_was_removed_or_renamed(
+    workshop: Workshop, version: str
+) -> None:
+    """Copier would delete it with the edits in it, and report no conflict."""
+    for answers in Questions.of(version).variants().values():
+        old = workshop.project(version, answers)
+        merged = {name for name in files(old) if not is_yours(name)}
+        assert merged <= files(workshop.project(NOW, stored(old))).keys()
