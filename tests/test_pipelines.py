@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, Copy, commit, git, without
 from edits import WORKFLOW, loaded
 from engine import CLOSED, Engine, docker
@@ -193,6 +194,35 @@ def test_a_proposed_change_is_tested_and_pushes_nothing(
     run = host.run(host, proposed, "pull_request")
     assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
     assert host.image(proposed) not in host.registry.images()
+
+
+def test_pipeline_of_a_folder_runs_at_the_root(host: Host, project: Project) -> None:
+    """With the edits that docs/delivery.md names for a folder of a larger repository."""
+    repository = project("folder")
+    folder = repository / "services" / "orders"
+    folder.mkdir(parents=True)
+    for name in git(repository, "ls-tree", "--name-only", "HEAD").splitlines():
+        git(repository, "mv", name, f"services/orders/{name}")
+    if host.name == "github":
+        git(repository, "mv", "services/orders/.github", ".github")
+        workflow = yaml.safe_load((repository / WORKFLOW).read_text())
+        for job in workflow["jobs"].values():
+            if any("actions/checkout@" in step.get("uses", "") for step in job["steps"]):
+                job["defaults"] = {"run": {"working-directory": "services/orders"}}
+        (repository / WORKFLOW).write_text(yaml.safe_dump(workflow, sort_keys=False))
+    else:
+        # Here the root has the file itself, in place of what includes it.
+        git(repository, "mv", "services/orders/.gitlab-ci.yml", ".gitlab-ci.yml")
+        pipeline = yaml.safe_load((repository / ".gitlab-ci.yml").read_text())
+        for job in pipeline.values():
+            for part in {"before_script", "after_script"} & {*job}:
+                job[part].insert(0, "cd services/orders")
+        reports = pipeline["build"]["artifacts"]["reports"]
+        reports["dotenv"] = f"services/orders/{reports['dotenv']}"
+        (repository / ".gitlab-ci.yml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    commit(repository)
+    run = host.run(host, repository, "pull_request")
+    assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
 
 
 @pytest.mark.parametrize("host", ["gitlab"], indirect=True)
