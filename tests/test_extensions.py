@@ -14,7 +14,7 @@ pytestmark = pytest.mark.render
 
 
 def test_every_file_of_the_extensions_is_used() -> None:
-    used = {"reserved.txt", "existing/extension.yml"}
+    used = {"given.jinja", "reserved.txt", "existing/extension.yml"}
     for framework in FRAMEWORKS:
         facts = extension(framework)
         used.add(f"{framework}/extension.yml")

@@ -92,8 +92,17 @@ def repository(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -
     newer = tmp_path / "template"
     git(template, "clone", "--quiet", str(template), str(newer))
     project = tmp_path / "project"
-    answers = {"ci": request.param}
-    run_copy(str(newer), project, answers, vcs_ref=NOW, defaults=True, quiet=True)
+    # A parameter may name another answers file than Copier's own.
+    host, *kept = request.param.split()
+    run_copy(
+        str(newer),
+        project,
+        {"ci": host},
+        answers_file=kept[0] if kept else None,
+        vcs_ref=NOW,
+        defaults=True,
+        quiet=True,
+    )
     FUTURES["user"](newer)
     FUTURES["file"](newer)
     commit(newer)
@@ -117,7 +126,7 @@ def repository(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
 
-    found = Repository(request.param, project, remote, programs)
+    found = Repository(host, project, remote, programs)
     push(found)
     return found
 
@@ -147,6 +156,31 @@ def test_conflicts_are_in_the_title(repository: Repository) -> None:
     assert run.returncode == 0, run.stderr
     assert repository.title == f"Update the template to {NEXT}, with conflicts in Dockerfile"
     assert "<<<<<<<" in git(repository.remote, "show", f"{BRANCH}:Dockerfile")
+
+
+def test_a_part_that_was_rejected_is_in_the_title(repository: Repository, tmp_path: Path) -> None:
+    """Where git hides untracked files, Copier finds none and leaves it as it is."""
+    EDITS["another user"].apply(repository.project)
+    push(repository)
+    settings = tmp_path / "gitconfig"
+    git(tmp_path, "config", "--file", str(settings), "status.showUntrackedFiles", "no")
+    run = repository.propose(GIT_CONFIG_GLOBAL=str(settings))
+
+    assert run.returncode == 0, run.stderr
+    assert repository.title == f"Update the template to {NEXT}, with conflicts in Dockerfile.rej"
+    assert "USER" in git(repository.remote, "show", f"{BRANCH}:Dockerfile.rej")
+
+
+@pytest.mark.parametrize(
+    "repository", ["github .copier-answers.a.yml", "gitlab .copier-answers.a.yml"], indirect=True
+)
+def test_answers_may_be_in_another_file(repository: Repository) -> None:
+    run = repository.propose()
+
+    assert run.returncode == 0, run.stderr
+    assert repository.title == f"Update the template to {NEXT}"
+    changed = git(repository.remote, "diff", "--name-only", "main", BRANCH).split()
+    assert changed == [".copier-answers.a.yml", ".hadolint.yaml", "Dockerfile"]
 
 
 def test_a_second_run_leaves_the_branch_to_people(repository: Repository) -> None:

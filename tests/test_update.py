@@ -12,8 +12,10 @@ import yaml
 from conftest import Copy, commit, git, releases
 from copier import run_copy, run_update
 from edits import EDITS, append, change
-from plumbum import local
-from updates import NOW, Workshop, content, files, unmerged, update
+from futures import FUTURES
+from plumbum import ProcessExecutionError, local
+from test_render import ASKED
+from updates import NOW, Workshop, files, unmerged, update
 
 pytestmark = pytest.mark.render
 
@@ -93,7 +95,31 @@ def test_address_of_the_template_has_no_login_and_no_short_form(
     assert "ENV PORT=9000" in (project / "Dockerfile").read_text()
 
 
-TAKE_BACK = "git restore --source=HEAD --staged --worktree . && git clean --force -d"
+@pytest.mark.parametrize("tagged", [True, False])
+def test_what_was_copied_from_a_commit_reaches_the_first_release(
+    template: Path, tmp_path: Path, tagged: bool
+) -> None:
+    """A clone may have no tags: Copier takes its commit for the version then."""
+    clone, project = tmp_path / "clone", tmp_path / "project"
+    tags = [] if tagged else ["--no-tags"]
+    git(template, "clone", "--quiet", *tags, str(template), str(clone))
+    copied = subprocess.run(
+        [*COPIER, "copy", "--defaults", ".", str(project)],
+        cwd=clone,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    made_of = yaml.safe_load((project / ".copier-answers.yml").read_text())["_commit"]
+    assert (made_of == NOW) == tagged
+    assert (f"made from {made_of}, which is not a release" in copied.stderr) == (not tagged)
+    commit(project)
+    FUTURES["user"](clone)
+    commit(clone)
+    git(clone, "tag", "v10000.0.0")
+    update(project)
+    assert "_commit: v10000.0.0\n" in (project / ".copier-answers.yml").read_text()
+    assert "USER 65532" in (project / "Dockerfile").read_text()
 
 
 @pytest.mark.parametrize(
@@ -138,37 +164,122 @@ def settled(template: Path, tmp_path: Path) -> Path:
     return project
 
 
-def update_to(version: str, project: Path) -> subprocess.CompletedProcess[str]:
+def update_to(version: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Update as a person does, on the command line."""
-    command = [*COPIER, "update", "--defaults", f"--vcs-ref={version}"]
-    return subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
+    command = [*COPIER, "update", "--defaults", f"--vcs-ref={version}", *options]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+
+
+def printed(run: subprocess.CompletedProcess[str], part: str) -> list[str]:
+    """Return the commands in what Copier printed that have a part."""
+    lines = run.stderr.splitlines()
+    return [line.strip() for line in lines if line.startswith("  git ") and part in line]
+
+
+def shell(command: str, folder: Path) -> str:
+    """Run a command as it was printed, and return what it prints."""
+    run = subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True)
+    return run.stdout.decode()
 
 
 @pytest.mark.parametrize("edit", ["none", "another user"])
 def test_an_update_can_be_taken_back(workshop: Workshop, edit: str) -> None:
-    """As the message says that comes before it and after it, whether it conflicts or not."""
+    """As the messages before it and after it say, whether it conflicts or not."""
     with workshop.edited(NOW, {}, EDITS[edit]) as project:
         (project / ".env").write_text("SECRET=1\n")
         before = files(project)
         run = update_to(workshop.future("user"), project)
-        assert run.stderr.count(TAKE_BACK) == 2
+        (before_it, after_it) = printed(run, "clean --force")
+        assert before_it == after_it
         assert git(project, "status", "--porcelain") != ""
         assert bool(unmerged(project)) == (edit == "another user")
 
-        subprocess.run(["sh", "-c", TAKE_BACK], cwd=project, check=True, capture_output=True)
+        shell(after_it, project)
         assert files(project) == before
         assert git(project, "status", "--porcelain") == ""
 
 
-def test_message_after_an_update_names_the_command_that_finds_conflicts(
-    workshop: Workshop,
+@pytest.mark.parametrize("where", [".", "services/it's a", "services"])
+def test_an_update_is_taken_back_in_its_project_alone(workshop: Workshop, where: str) -> None:
+    """A repository may hold more than one, and work of others in it."""
+    with workshop.edited(NOW, {}) as repository:
+        services = repository / "services"
+        services.mkdir()
+        for name in ("it's a", "b"):
+            shutil.copytree(workshop.project(NOW, {}), services / name, symlinks=True)
+            shutil.rmtree(services / name / ".git")
+        commit(repository)
+        (services / "b" / "new.py").write_text("# a day of work\n")
+        append(services / "b", "Dockerfile", "# another\n")
+        append(repository, "Dockerfile", "# a third\n")
+        git(repository, "add", "Dockerfile")
+        before, status = files(repository), git(repository, "status", "--porcelain")
+
+        run = update_to(workshop.future("file"), repository, "services/it's a")
+        assert (services / "it's a" / ".hadolint.yaml").exists()
+        shell(printed(run, "clean --force")[0], repository / where)
+        assert files(repository) == before
+        assert git(repository, "status", "--porcelain") == status
+
+
+@pytest.mark.parametrize(
+    ("options", "untracked", "left"),
+    [
+        ([], "normal", "Dockerfile"),
+        (["--conflict=rej"], "normal", "Dockerfile.rej"),
+        ([], "no", "Dockerfile.rej"),
+    ],
+    ids=["inline", "rej", "untracked files are hidden"],
+)
+def test_message_after_an_update_has_the_commands_that_find_conflicts(
+    workshop: Workshop, tmp_path: Path, options: list[str], untracked: str, left: str
 ) -> None:
     version = workshop.future("user")
     with workshop.edited(NOW, {}, EDITS["another user"]) as project:
-        run = update_to(version, project)
+        git(project, "config", "status.showUntrackedFiles", untracked)
+        run = update_to(version, project, *options)
         assert f"Updated to {version}" in run.stderr
-        (ask,) = [line.strip() for line in run.stderr.splitlines() if "--diff-filter=U" in line]
-        assert git(project, *ask.split()[1:]) == "Dockerfile\n"
+        commands = printed(run, "diff-filter=U") + printed(run, "*.rej")
+        assert "".join(shell(command, tmp_path) for command in commands) == f"{left}\n"
+
+
+def test_message_after_an_update_names_a_file_that_was_moved(workshop: Workshop) -> None:
+    """For Copier it was deleted; back in its place, it is updated with the edits in it."""
+    version = workshop.future("user")
+    with workshop.edited(NOW, {}, EDITS["a label"]) as project:
+        (project / "docker").mkdir()
+        git(project, "mv", "Dockerfile", "docker/Dockerfile")
+        commit(project)
+        run = update_to(version, project)
+        (missing,) = [line for line in run.stderr.splitlines() if "not in its place" in line]
+        assert missing.startswith("Dockerfile ")
+
+        shell(printed(run, "clean --force")[1], project)
+        git(project, "mv", "docker/Dockerfile", "Dockerfile")
+        commit(project)
+        run = update_to(version, project)
+        assert "not in its place" not in run.stderr
+        assert "USER 65532" in (project / "Dockerfile").read_text()
+        assert EDITS["a label"].is_there(project)
+
+
+def test_recopy_leaves_alone_what_is_yours(workshop: Workshop) -> None:
+    """It is the way on where the old release is gone, and takes the edits out of shared files."""
+    edits = [EDITS[name] for name in ("a dependency", "files of their own", "a label")]
+    with workshop.edited(NOW, {}, *edits) as project:
+        (project / "README.md").write_text("# Mine\n")
+        (project / "tests" / "test_quotes.py").unlink()
+        append(project, "src/my_service/app.py", "# Mine\n")
+        answers = project / ".copier-answers.yml"
+        answers.write_text(answers.read_text().replace(NOW, "v9.9.9"))
+        commit(project)
+        with pytest.raises((ValueError, ProcessExecutionError), match=r"v9\.9\.9"):
+            update(project)
+        git(project, "checkout", "--quiet", ".")
+        command = [*COPIER, "recopy", "--quiet", "--defaults", "--overwrite", f"--vcs-ref={NOW}"]
+        subprocess.run(command, cwd=project, check=True)
+        changed = git(project, "status", "--porcelain").split()
+        assert changed == ["M", ".copier-answers.yml", "M", "Dockerfile"]
 
 
 def test_message_after_an_update_names_an_answer_that_was_lost(copy: Copy, tmp_path: Path) -> None:
@@ -179,6 +290,71 @@ def test_message_after_an_update_names_an_answer_that_was_lost(copy: Copy, tmp_p
     run = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
     (lost,) = [line for line in run.stderr.splitlines() if "refused" in line]
     assert lost.strip() == 'repository was "acme/shop/api", which is refused now; it is "".'
+
+
+def test_message_after_an_update_loses_no_answer_that_has_no_quotes(project: Path) -> None:
+    change(project, ".copier-answers.yml", "^port: '8000'", "port: 9000")
+    commit(project)
+    run = update_to(NOW, project)
+    assert "refused" not in run.stderr
+    assert "port: '9000'" in (project / ".copier-answers.yml").read_text()
+
+
+@pytest.mark.parametrize("name", ["prot", "workflow"])
+@pytest.mark.parametrize("operation", ["copy", "update"])
+def test_a_name_that_is_no_question_is_refused(
+    template: Path, project: Path, tmp_path: Path, operation: str, name: str
+) -> None:
+    """Misspelt, or computed: the value would be neither used nor kept."""
+    new = tmp_path / "new"
+    where = [str(template), str(new)] if operation == "copy" else [str(project)]
+    command = [*COPIER, operation, "--defaults", f"--data={name}=9000", *where]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode != 0
+    last = run.stderr.strip().splitlines()[-1]
+    assert f"{name} is not a question; it must be one of " in last
+    assert {*last.partition("one of ")[2].split(", ")} == {*ASKED}
+    assert not new.exists()
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_answers_of_another_name_are_not_in_the_way(
+    template: Path, project: Path, tmp_path: Path
+) -> None:
+    """An older release, or a person, may have left them in the file."""
+    append(project, ".copier-answers.yml", "grace: 30\n")
+    commit(project)
+    update_to(NOW, project, "--data=port=9000")
+    assert "ENV PORT=9000" in (project / "Dockerfile").read_text()
+    data = ["--data-file", str(project / ".copier-answers.yml")]
+    command = [*COPIER, "copy", "--defaults", *data, str(template), str(tmp_path / "new")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert "ENV PORT=9000" in (tmp_path / "new" / "Dockerfile").read_text()
+
+
+OTHER = ".copier-answers.orders.yml"
+
+
+def test_another_answers_file_is_named_wherever_answers_are(template: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    run_copy(str(template), project, answers_file=OTHER, defaults=True, quiet=True)
+    commit(project)
+    for name, text in files(project).items():
+        assert b".copier-answers.yml" not in text, name
+    commands = re.findall(r"^uvx copier .+", (project / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        assert f" --answers-file {OTHER} " in command
+    run = subprocess.run(
+        [*COPIER, "update", "--defaults", "--answers-file", OTHER, "--data=port=9000"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "refused" not in run.stderr
+    changed = git(project, "diff", "--name-only").split()
+    assert changed == [OTHER, "Dockerfile", "compose.yaml"]
 
 
 PYTHON = ".".join(map(str, sys.version_info[:2]))
