@@ -10,7 +10,7 @@ import test_answers
 import test_existing
 from conftest import Copy, commit
 from terminal import CLEAR, DOWN, ENTER, UP, Terminal
-from test_render import ASKED, PINS
+from test_render import ASKED, FRAMEWORKS, PINS
 from updates import OTHERS, stored
 
 # For each question that is answered in words, the first wrong answer that can be typed.
@@ -49,7 +49,8 @@ def copier(tmp_path: Path) -> Iterator[Run]:
 @pytest.mark.parametrize(
     ("framework", "keys", "names"),
     [
-        ("fastapi", [], {*ASKED} - EXISTING),
+        # The one that is asked most.
+        ("django", [DOWN] * FRAMEWORKS.index("django"), {*ASKED} - EXISTING),
         # The last of the choices.
         ("existing", [UP], {*ASKED} - {"server", "description"}),
     ],
@@ -72,7 +73,8 @@ def test_each_question_and_each_refusal_can_be_read_whole(
         screen = terminal.shown(lines[-1])
         assert lines[0] in screen
         if "choices" in question:
-            offered = question["choices"] if name != "server" else ["granian"]
+            # Those of a template depend on the framework.
+            offered = {"server": ["granian"], "database": ["none"]}.get(name, question["choices"])
             assert all(title in terminal.shown("arrow keys") for title in offered)
             # Depot has a question of its own.
             terminal.press(*{"framework": keys, "builder": [DOWN]}.get(name, []), ENTER)

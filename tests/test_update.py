@@ -15,7 +15,7 @@ from edits import EDITS, append, change
 from futures import FUTURES
 from plumbum import ProcessExecutionError, local
 from test_render import ASKED
-from updates import NOW, Workshop, files, unmerged, update
+from updates import NOW, Workshop, content, files, unmerged, update
 
 pytestmark = pytest.mark.render
 
