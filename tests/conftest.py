@@ -38,7 +38,7 @@ Copy = Callable[..., Path]
 
 # Fixtures of a module that take long to make: projects, their images.
 PARAMETERS = {"rendered", "project", "image", "service"}
-ONCE = {"distroless", "validator"}
+ONCE = {"distroless", "validator", "clusters"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,6 +11,13 @@ import yaml
 WORKFLOW = ".github/workflows/ci.yml"
 APT = "RUN apt-get update && apt-get install --yes --no-install-recommends"
 DIGEST = "sha256:" + "0" * 64
+DEPLOYMENT = "deploy/base/deployment.yaml"
+PRODUCTION = "deploy/overlays/production/kustomization.yaml"
+STAGING = "deploy/overlays/staging/kustomization.yaml"
+SIDECAR = """\
+        - name: proxy
+          image: envoyproxy/envoy:v1.37.0
+"""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,11 @@ def contains(path: str, text: str) -> Callable[[Path], bool]:
     return lambda project: text in (project / path).read_text().splitlines()
 
 
+def contains_match(path: str, pattern: str) -> Callable[[Path], bool]:
+    """Tell whether a line of a file ends as a pattern says."""
+    return lambda project: bool(re.search(pattern, (project / path).read_text(), re.MULTILINE))
+
+
 def package(project: Path) -> Path:
     """Give the folder of the package, whatever its name."""
     (folder,) = (project / "src").iterdir()
@@ -155,6 +167,18 @@ def add_files(project: Path) -> None:
     (package(project) / "logo.png").write_bytes(bytes(range(256)) * 8)
 
 
+def add_an_overlay(project: Path) -> None:
+    """Add an environment, which is its owner's alone."""
+    staging = project / STAGING
+    staging.parent.mkdir()
+    staging.write_text("namespace: staging\nresources:\n  - ../production\n")
+
+
+def pods(project: Path) -> Any:
+    """Return what the Deployment says of a pod."""
+    return loaded(project, DEPLOYMENT)["spec"]["template"]["spec"]
+
+
 def has_files(project: Path) -> bool:
     logo = package(project) / "logo.png"
     return (project / "docs" / "a plan — für später.md").exists() and len(logo.read_bytes()) == 2048
@@ -162,6 +186,7 @@ def has_files(project: Path) -> bool:
 
 GITHUB = {"ci": "github"}
 SLIM = {"image": "slim"}
+CLUSTER = {"deploy": "kubernetes"}
 
 EDITS: dict[str, Edit] = {
     "none": Edit(lambda project: None, lambda project: True),
@@ -328,6 +353,61 @@ EDITS: dict[str, Edit] = {
         appending(".gitlab-ci.yml", "\ndocs:\n  script:\n    - echo docs\n"),
         lambda project: loaded(project, ".gitlab-ci.yml")["docs"] == {"script": ["echo docs"]},
         {"ci": "gitlab"},
+    ),
+    "more replicas": Edit(
+        editing(PRODUCTION, r"^( +(?:value|count): )3$", r"\g<1>5"),
+        contains_match(PRODUCTION, r"(value|count): 5$"),
+        CLUSTER,
+    ),
+    "more memory": Edit(
+        editing(
+            DEPLOYMENT,
+            r"memory: 256Mi((?:\n.*)+?)memory: 256Mi",
+            r"memory: 512Mi\1memory: 512Mi",
+        ),
+        lambda project: (
+            pods(project)["containers"][0]["resources"]["requests"]["memory"]
+            == pods(project)["containers"][0]["resources"]["limits"]["memory"]
+            == "512Mi"
+        ),
+        CLUSTER,
+    ),
+    "another variable of a container": Edit(
+        editing(
+            DEPLOYMENT,
+            r"^( +)(resources:\n)",
+            r"\1env:\n\1  - name: TZ\n\1    value: Europe/Berlin\n\1\2",
+        ),
+        lambda project: pods(project)["containers"][0]["env"][0]["name"] == "TZ",
+        CLUSTER,
+    ),
+    "a setting of production": Edit(
+        editing(PRODUCTION, r"^( +)(- LOG_LEVEL=INFO\n)", r"\1\2\1- CONCURRENCY=20\n"),
+        lambda project: (
+            "CONCURRENCY=20" in loaded(project, PRODUCTION)["configMapGenerator"][0]["literals"]
+        ),
+        CLUSTER,
+    ),
+    "a sidecar": Edit(
+        editing(DEPLOYMENT, r"^(      volumes:\n)", rf"{SIDECAR}\1"),
+        lambda project: [c["name"] for c in pods(project)["containers"]] == ["app", "proxy"],
+        CLUSTER,
+    ),
+    "another overlay": Edit(
+        add_an_overlay,
+        lambda project: loaded(project, STAGING)["resources"] == ["../production"],
+        CLUSTER,
+    ),
+    "an object of their own": Edit(
+        editing(
+            "deploy/base/kustomization.yaml",
+            r"^(  - serviceaccount.yaml\n)",
+            r"\1  - ingress.yaml\n",
+        ),
+        lambda project: (
+            loaded(project, "deploy/base/kustomization.yaml")["resources"][-1] == "ingress.yaml"
+        ),
+        CLUSTER,
     ),
 }
 

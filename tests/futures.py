@@ -8,6 +8,8 @@ from edits import append, change
 DOCKERFILE = "template/Dockerfile.jinja"
 GITLAB = "template/{% if ci == 'gitlab' %}.gitlab-ci.yml{% endif %}.jinja"
 CI = "template/{% if ci == 'github' %}.github{% endif %}/workflows/{{ workflow }}.yml.jinja"
+DEPLOY = "template/{% if deploy == 'kubernetes' %}deploy{% endif %}"
+OBJECTS = ("deployment", "kustomization")
 
 ABOVE = """\
 # --- cacerts: what the company's own authority signs ---
@@ -85,6 +87,22 @@ def bump_everything(tree: Path) -> None:
         FUTURES[name](tree)
 
 
+def change_the_objects(tree: Path) -> None:
+    """Another probe, another field beside each that people edit, and one object more."""
+    deployment, kustomization = (f"{DEPLOY}/base/{name}.yaml.jinja" for name in OBJECTS)
+    change(tree, deployment, "failureThreshold: 60", "failureThreshold: 120")
+    change(tree, deployment, "^(      containers:\n)", "      hostUsers: false\n\\1")
+    change(
+        tree, deployment, r"^( +)(volumeMounts:\n)", r"\1terminationMessagePath: /tmp/last\n\1\2"
+    )
+    change(tree, deployment, "^  strategy:\n", "  revisionHistoryLimit: 3\n  strategy:\n")
+    put(tree, kustomization, "  - deployment.yaml", "  - limitrange.yaml\n")
+    limits = "apiVersion: v1\nkind: LimitRange\nmetadata:\n  name: defaults\n"
+    (tree / DEPLOY / "base" / "limitrange.yaml").write_text(limits)
+    production = f"{DEPLOY}/overlays/production/kustomization.yaml.jinja"
+    put(tree, production, "resources:", "namePrefix: live-\n")
+
+
 def add_a_question(tree: Path) -> None:
     change(tree, "copier.yml", r"^(repository:\n)", 'grace:\n  type: str\n  default: "30"\n\n\\1')
     replace(
@@ -133,6 +151,7 @@ FUTURES: dict[str, Callable[[Path], None]] = {
     "job on GitLab": lambda tree: put(tree, GITLAB, "build:", GITLAB_JOB),
     "target": lambda tree: put(tree, "template/docker-bake.hcl.jinja", "# The same in", TARGET),
     "step": lambda tree: put(tree, CI, "{% for name in checks %}", STEP),
+    "objects": change_the_objects,
     "question": add_a_question,
     "file": lambda tree: append(tree, "template/.hadolint.yaml", "failure-threshold: info\n"),
     "another name": rename_for_new_projects,

@@ -77,6 +77,7 @@ BAD = [
       for value in ["libpq5; id", "$(id)", "LibPQ", "a", "libpq5  x", " libpq5", "libpq5,x", "-y",
                     "a\nb"]),
     *(("ci", value, "github") for value in ["jenkins", "GitHub Actions", ""]),
+    *(("deploy", value, "kubernetes") for value in ["helm", "Kubernetes", ""]),
     *(("builder", value, "buildx") for value in ["Depot", "kaniko", ""]),
     *(("depot_project", value, "ten of a-z and 0-9") for value in [
         "abc", "ABCDE12345", "abcde123456", "abcde-1234", "$(whoami)x", "abcde12345\n",

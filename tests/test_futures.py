@@ -21,9 +21,20 @@ SHAPES: dict[str, Answers] = {
         "git_server": "https://git.corp",
         "python_version": "3.12",
         "repository": "Acme/Orders.api",
+        "deploy": "kubernetes",
     },
-    "gitlab": {"ci": "gitlab", "framework": "django", "git_server": "ssh://git@git.corp"},
-    "worker": {"framework": "worker", "builder": "depot", "depot_project": "a1b2c3d4e5"},
+    "gitlab": {
+        "ci": "gitlab",
+        "framework": "django",
+        "git_server": "ssh://git@git.corp",
+        "deploy": "kubernetes",
+    },
+    "worker": {
+        "framework": "worker",
+        "builder": "depot",
+        "depot_project": "a1b2c3d4e5",
+        "deploy": "kubernetes",
+    },
 }
 
 # A release and a person changed the same line: nobody can merge that but they.

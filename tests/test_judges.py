@@ -25,6 +25,9 @@ JUDGES = {
         "check-jsonschema --builtin-schema vendor.github-workflows "
         ".github/workflows/template-update.yml"
     ],
+    ".github/workflows/kubernetes.yml": [
+        "check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/kubernetes.yml"
+    ],
     ".gitlab-ci.yml": ["check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml"],
     "Dockerfile": ["hadolint Dockerfile"],
     "compose.yaml": ["check-jsonschema --builtin-schema vendor.compose-spec compose.yaml"],
@@ -61,6 +64,7 @@ VARIANTS += [
 ]
 # BuildKit asks a registry for its frontend, so it checks the variants above alone.
 ELSEWHERE = [variant | {"registry": "registry.corp/mirror"} for variant in COMPANY]
+ELSEWHERE += [{"ci": ci, "deploy": "kubernetes"} for ci in ("github", "gitlab")]
 
 
 def name(answers: dict[str, str]) -> str:

@@ -16,7 +16,9 @@ QUESTIONS = Questions.of(NOW)
 def shapes() -> dict[str, Answers]:
     """Give answers that between them show every line of what updates merge."""
     packages = {"apt_packages": "libpq5", "build_packages": "gcc", "repository": "Acme/Orders.api"}
-    found = {**QUESTIONS.variants(), **QUESTIONS.services()}
+    services = QUESTIONS.services()
+    services = {name: answers | {"deploy": "kubernetes"} for name, answers in services.items()}
+    found = {**QUESTIONS.variants(), **services}
     return found | {
         f"{name}, packages": answers | packages
         for name, answers in found.items()

@@ -61,6 +61,7 @@ GROUPS = [
     ("ci", "registry", "git_server", "index_names"),
     ("ci", "builder", "repository", "depot_project"),
     ("ci", "builder", "index_url", "certificates"),
+    ("ci", "deploy"),
 ]
 
 
@@ -95,7 +96,7 @@ def combinations() -> Iterator[dict[str, str]]:
     for title in TITLES:
         yield {"project_name": title}
     yield {"port": "1024", "description": 'It\'s a "test" & more: [a] #1 100%, ünïcode 🚀'}
-    yield {"package_name": "z" * 40, "port": "65535"}
+    yield {"package_name": "z" * 40, "port": "65535", "deploy": "kubernetes"}
 
 
 TITLES = [
@@ -226,6 +227,15 @@ def test_ci_is_what_was_asked_for(rendered: Rendered) -> None:
     assert spoken <= {".copier-answers.yml"} or depot
     assert (".github/workflows/ci.yml" in spoken) == depot
     assert ("depot.json" in project) == (depot and answers["depot_project"] != "")
+
+
+def test_a_cluster_gets_objects_where_it_was_asked_for(rendered: Rendered) -> None:
+    project, answers = rendered.files, rendered.answers
+    asked = answers["deploy"] == "kubernetes"
+    assert bool([name for name in project if name.startswith("deploy/")]) == asked
+    assert ("## Deploy\n" in project["README.md"]) == asked
+    on_github = asked and answers["ci"] == "github"
+    assert (".github/workflows/kubernetes.yml" in project) == on_github
 
 
 def test_pipelines_run_what_the_readme_says(copy: Copy, tmp_path: Path) -> None:
