@@ -18,7 +18,8 @@ from pipelines import mirror
 from test_project import PYTHON
 from test_render import PINS
 
-pytestmark = pytest.mark.image
+# All that uses Podman is one after the other: tests/test_kube_play.py says why.
+pytestmark = [pytest.mark.image, pytest.mark.xdist_group("podman")]
 
 # A command that runs podman and buildah, where they are not on the PATH.
 PREFIX = shlex.split(os.environ.get("PODMAN_PREFIX", ""))
