@@ -23,7 +23,7 @@ from conftest import ROOT, Copy, commit
 from edits import EDITS, append, change
 from engine import CLOSED, Engine, docker
 from test_project import PYTHON, uv
-from test_render import ASKED, PINS, choices
+from test_render import ASKED, PINS, choices, texts
 from updates import WITHOUT_A_LOCK
 
 pytestmark = pytest.mark.image
@@ -422,6 +422,42 @@ def test_project_that_builds_no_dependency_from_source_builds(
     engine.build(project, "no-build")
 
 
+# What lies about in a checkout, and whether it arrives in a build.
+PLANTED = {
+    "src/my_service/static/.well-known/security.txt": True,
+    "scripts/image/mine.sh": True,
+    **dict.fromkeys(
+        [
+            *(".env", ".git/config", ".netrc", "id_rsa", "server.key", "secrets/token", "notes.md"),
+            *("scripts/deploy.sh", "uv.lock.orig", "pyproject.toml.bak", "src.bak/app.py"),
+            *(".venv/bin/python", "tests/fixtures/dump.sql", "Dockerfile.old", "data.sqlite3"),
+            *("src/my_service/__pycache__/app.cpython-314.pyc", "src/my_service/app.pyd"),
+            *("src/.mypy_cache/x.json", "src/my_service/.app.py.swp", "src/.DS_Store"),
+            *("src/sub/.git/config", "src/my_service/id_rsa", "src/my_service/id_ecdsa.old"),
+            *("src/id_ed25519", "scripts/image/id_rsa_deploy", "scripts/image/__pycache__/x.pyc"),
+        ],
+        False,
+    ),
+}
+
+
+def test_nothing_arrives_in_a_build_but_what_is_let_through(
+    engine: Engine, copy: Copy, tmp_path: Path
+) -> None:
+    """A build that copies all that it is given: the files are listed, and not those of an image."""
+    project = copy(tmp_path / "project")
+    let_through = ("src/", "scripts/image/", "pyproject.toml", "uv.lock")
+    needed = {name for name in texts(project) if name.startswith(let_through)}
+    for path in PLANTED:
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text("planted")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    out = tmp_path / "out"
+    docker("build", f"--file={tmp_path}/Dockerfile", f"--output={out}", str(project))
+    arrived = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert arrived == needed | {path for path, arrives in PLANTED.items() if arrives}
+
+
 def test_no_layer_holds_a_secret(engine: Engine, image: str, added: list[tarfile.TarInfo]) -> None:
     for layer in engine.saved_layers(image).values():
         assert b"a-planted-secret" not in layer
@@ -565,7 +601,10 @@ def test_request_in_flight_is_finished_after_sigterm(engine: Engine, image: str)
 
 
 def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: str) -> None:
-    """No probe of a service that is ready fails, so it is healthy within two seconds of that."""
+    """No probe of a service that is ready fails, so it is healthy within two seconds of that.
+
+    An engine asks at the start interval in the start period alone, which is none by default.
+    """
     with engine.serve(image, *CLOSED) as container:
         container.wait_until_healthy()
         check = json.loads(container.inspect("{{json .Config.Healthcheck}}"))
@@ -577,7 +616,10 @@ def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: s
         deaf = docker("exec", "--env=PORT=9001", container.name, *probe, check=False)
         imported = docker("exec", container.name, probe[0], "-Ximporttime", *probe[1:]).stderr
 
-    assert 0 < check["StartInterval"] <= 1_000_000_000
+    second = 1_000_000_000
+    assert 0 < check["StartInterval"] <= second
+    assert check["StartPeriod"] >= 20 * second
+    assert check["Timeout"] < check["Interval"] <= 60 * second
     (ready,) = (r["timestamp"] for r in records if r["message"].startswith("Uvicorn running"))
     for seen in probes:
         if datetime.fromisoformat(seen["Start"]) > datetime.fromisoformat(ready):

@@ -510,44 +510,6 @@ def test_arm64_builds_the_same_twice_runs_and_joins_amd64(
             assert "2 platforms, 2 with" in verified.stdout
 
 
-@pytest.mark.parametrize(
-    ("commits", "accepted"),
-    [
-        (["c0ffee", "c0ffee"], True),
-        (["c0ffee", "decaf"], False),
-        (["c0ffee", None], False),
-        ([None, None], False),
-    ],
-)
-def test_verify_counts_a_label_once_for_each_platform(
-    copy: Copy, tmp_path: Path, commits: list[str | None], accepted: bool
-) -> None:
-    """BuildKit from 0.30 on says it twice: of the build, and of the request behind it."""
-    project = copy(tmp_path / "project")
-    said: dict[str, dict[str, object]] = {"Manifest": {}, "Provenance": {}, "SBOM": {}}
-    for number, revision in enumerate(commits):
-        args = {"label:org.opencontainers.image.revision": revision} if revision else {}
-        request = {"args": args, "root": {"request": {"args": args}}}
-        said["Manifest"][str(number)] = {"os": "linux"}
-        said["Provenance"][str(number)] = {"SLSA": {"request": request}}
-        said["SBOM"][str(number)] = {"SPDX": {"SPDXID": "SPDXRef-DOCUMENT"}}
-    for name, content in said.items():
-        (tmp_path / f"{{{{json .{name}}}}}").write_text(json.dumps(content, indent=2))
-    # docker buildx imagetools inspect --format FORMAT IMAGE
-    docker_here = tmp_path / "docker"
-    docker_here.write_text(f'#!/bin/sh\ncat "{tmp_path}/$5"\n')
-    docker_here.chmod(0o755)
-    run = subprocess.run(
-        ["sh", "scripts/verify.sh", "image@digest", "c0ffee"],
-        cwd=project,
-        env=os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
-    assert (run.returncode == 0) == accepted, run.stdout + run.stderr
-    assert "2 platforms" in run.stdout
-
-
 def test_gitlabs_registry_gets_no_attestation_before_its_image(copy: Copy, tmp_path: Path) -> None:
     """It refuses a manifest whose subject is not there yet, and BuildKit pushes in any order."""
     project = copy(tmp_path / "project", ci="gitlab")

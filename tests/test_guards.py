@@ -1,0 +1,70 @@
+"""What guards something in a project is there: the rows of guards.py, and an image's name."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Copy
+from guards import ALL, GROUPS, OWN, Group
+from parsed import find, parsed
+from test_render import texts
+
+pytestmark = pytest.mark.render
+
+Projects = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def projects(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return what makes the project of some answers, once."""
+    made: Projects = {}
+
+    def project(answers: dict[str, Any]) -> Path:
+        key = json.dumps(answers, sort_keys=True)
+        if key not in made:
+            made[key] = copy(tmp_path_factory.mktemp("guarded") / "project", **answers)
+        return made[key]
+
+    return project
+
+
+def lost(group: Group, text: str) -> list[str]:
+    """Return what each row that does not hold wanted, why, and what is there."""
+    data = parsed(group.file, text)
+    found = [(path, value, why, find(data, path)) for path, value, why in group.rows]
+    return [
+        f"{group.file}: {path} is {there!r}\nand not {value!r}: {why}"
+        for path, value, why, there in found
+        if there != value
+    ]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_values_are_held(projects: Any, name: str) -> None:
+    group = GROUPS[name]
+    wrong = lost(group, (projects(group.answers) / group.file).read_text())
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_values_of_the_template_are_held(name: str) -> None:
+    wrong = lost(OWN[name], (ROOT / OWN[name].file).read_text())
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
+def test_image_has_a_name_that_docker_takes(projects: Any, ci: str) -> None:
+    """A repository has capitals; in the name of an image Docker refuses them."""
+    for name, text in texts(projects(ALL | {"ci": ci})).items():
+        if name != ".copier-answers.yml":
+            # The address of the repository keeps them.
+            assert not re.search(r"(?<!https://github.com/)(?<!https://gitlab.com/)Acme/", text), (
+                name
+            )
+    image = find(
+        parsed("compose.yaml", (projects(ALL | {"ci": ci}) / "compose.yaml").read_text()),
+        "services > app > image",
+    )
+    assert re.fullmatch(r"\$\{IMAGE:-([a-z0-9.]+/)?[a-z0-9]+([._/-][a-z0-9]+)*\}", image)
