@@ -69,6 +69,15 @@ COMPANY = {
     "apt_packages": "libpq5",
     "build_packages": "gcc",
 }
+# What a build is given.
+SECRETS = [
+    "UV_INDEX_PRIVATE_USERNAME",
+    "UV_INDEX_PRIVATE_PASSWORD",
+    "UV_INDEX_ACME_GPU_USERNAME",
+    "UV_INDEX_ACME_GPU_PASSWORD",
+    "SSH_KNOWN_HOSTS",
+    "CA_BUNDLE",
+]
 EXISTING = {
     "framework": "existing",
     "command": ["python", "-m", "orders"],
@@ -123,6 +132,7 @@ RUNTIME_ENV = {
     "PYTHONUNBUFFERED": "1",
 }
 DOCKERFILE: list[Row] = [
+    ("above", {"syntax": "docker/dockerfile:1"}, "no frontend of another major version"),
     (
         "build > ENV",
         {
@@ -136,6 +146,15 @@ DOCKERFILE: list[Row] = [
         },
         "rules C3, C7, L5 and S4 of docs/dockerfile.md",
     ),
+    *(
+        (f"{stage} > FROM", base, "what a stage can see")
+        for stage, base in {
+            "system": "python",
+            "build": "python",
+            "deps": "build",
+            "app": "build",
+        }.items()
+    ),
     ("build > WORKDIR", "/src", "what is built is not where it runs"),
     (
         "build > COPY",
@@ -145,8 +164,8 @@ DOCKERFILE: list[Row] = [
     (
         "system > RUN",
         Has(
-            "mkdir -p /rootfs/app",
-            "find usr/local/lib/python3.* -name '*.py' -not -path '*/site-packages/*' -exec cp",
+            "--mount=type=bind,source=scripts/image,target=/scripts mkdir -p /rootfs/app &&",
+            "find usr/local/lib/python3.* -name '*.py' -not -path '*/site-packages/*' -exec cp --parents -t /rootfs {} + &&",
             "layer.sh compile /rootfs usr",
             "find /rootfs -name '*.py' -delete && cp -a /rootfs/usr /",
             "layer.sh name_user /rootfs",
@@ -172,6 +191,8 @@ DOCKERFILE: list[Row] = [
     (
         "app > RUN",
         Has(
+            "--mount=from=uv,source=/uv,target=/usr/local/bin/uv uv venv /app/.venv",
+            "--mount=from=uv,source=/uv,target=/usr/local/bin/uv --mount=from=system",
             "--mount=from=system,source=/usr/local/lib,target=/usr/local/lib",
             "project.sh install && layer.sh refuse_secrets /rootfs && layer.sh compile /rootfs app",
             "&& layer.sh normalize /rootfs",
@@ -232,7 +253,10 @@ DOCKERFILE_DISTROLESS: list[Row] = [
             "rm -rf /var/lib/apt/lists/*",
             "-path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /rootfs -o -path /var/cache"
             " -o -path /var/log -o -path /var/lib/apt -o -path '/etc/host*' -o -path /etc/resolv.conf -o -path /scripts",
-            "-cnewer /before \\( -not -type d -o -empty \\)",
+            "--mount=type=bind,source=scripts/image,target=/scripts touch /before && apt-get update",
+            "mkdir /rootfs && find / -xdev \\( -path",
+            "\\) -prune -o -cnewer /before \\( -not -type d -o -empty \\)"
+            " -exec cp -a --parents -t /rootfs {} +",
             "sh /scripts/layer.sh date /rootfs",
         ),
         "no cache, no log and no date of the build; all of a package that the base has",
@@ -300,11 +324,14 @@ DOCKERFILE_COMPANY: list[Row] = [
     (
         "deps > RUN",
         Has(
-            ': "${UV_INDEX_PRIVATE_PASSWORD:?is a secret of this build}" &&',
-            ': "${SSH_KNOWN_HOSTS:?is a secret of this build}" &&',
-            ': "${CA_BUNDLE:?is a secret of this build}" &&',
+            *(f': "${{{name}:?is a secret of this build}}" &&' for name in SECRETS),
         ),
         "an empty secret stops the build with its name",
+    ),
+    (
+        "runtime > COPY",
+        Has("--link --from=packages /rootfs/ / --link --from=system /rootfs/ /"),
+        "what apt added changes least",
     ),
 ]
 DOCKERFILE_WORKER: list[Row] = [
@@ -371,7 +398,15 @@ DISTROLESS: list[Row] = [
             "/etc/protocols /etc/nsswitch.conf /etc/host.conf /etc/ld.so.conf /etc/ld.so.conf.d /etc/os-release \\",
             "/etc/debian_version /usr/lib/*/libnss_*.so.* /usr/lib/*/libgcc_s.so.* /sbin/ldconfig \\",
             "find /usr/local /deps/rootfs /deps/heavy /rootfs -type f \\( -name '*.so*' -o -perm /111 \\) -exec ldd {} + 2>/dev/null \\",
+            "-maxdepth 0 >/paths 2>/dev/null || true",
+            "for link in /bin /lib /lib64 /sbin; do",
+            r"""| sed -nE 's#^\s(.* => )?(/[^ ]+) \(0x.*#\2#p' | grep -vE '^/(deps|rootfs)/' >>/paths || true""",
+            'for file in "$(readlink -f "${path%/*}")/${path##*/}" "$(readlink -f "$path")"; do',
+            'cp -a --parents "$file" /rootfs',
+            'echo "$file ${file#/usr}" >>/files',
             "echo /usr/share/ca-certificates >>/files",
+            r"""xargs dpkg-query --search </files 2>/dev/null | sed '/^diversion/d; s/: .*//; s/, /\n/g' >/packages || true""",
+            r"""printf '%s\n' "$@" | sed '/^$/d; /[^a-z0-9+.-]/d' >>/packages""",
             "comm -13 <(dpkg-query --admindir=/python/var/lib/dpkg --show | sort) <(dpkg-query --show | sort) | cut -f1 >>/packages",
             "rm -rf /rootfs/var/lib/dpkg && mkdir -p /rootfs/var/lib/dpkg/status.d",
             'dpkg-query --status "$package" >"/rootfs/var/lib/dpkg/status.d/${package%:*}"',
@@ -457,14 +492,6 @@ COMPOSE_WORKER: list[Row] = [
         (f"services > app > {key}", value, "hardened as in production")
         for key, value in CLOSED.items()
     ),
-]
-SECRETS = [
-    "UV_INDEX_PRIVATE_USERNAME",
-    "UV_INDEX_PRIVATE_PASSWORD",
-    "UV_INDEX_ACME_GPU_USERNAME",
-    "UV_INDEX_ACME_GPU_PASSWORD",
-    "SSH_KNOWN_HOSTS",
-    "CA_BUNDLE",
 ]
 COMPOSE_COMPANY: list[Row] = [
     ("secrets", {name: {"environment": name} for name in SECRETS}, "from variables of these names"),
@@ -649,6 +676,9 @@ PERMISSIONS = {
     "release": {"packages": "write"},
 }
 
+CHECKOUT, TO_LOG_IN = Has("actions/checkout@"), Has("docker/login-action@")
+BUILDX, COSIGN = Has("docker/setup-buildx-action@"), Has("sigstore/cosign-installer@")
+
 GITHUB: list[Row] = [
     (
         "on",
@@ -749,6 +779,26 @@ GITHUB: list[Row] = [
             "release": {},
         },
         "no step finds the token in .git",
+    ),
+    (
+        "jobs > * > steps > * > uses",
+        {
+            "check": {"Check out": CHECKOUT, "Install uv": Has("astral-sh/setup-uv@")},
+            "image": {
+                "Check out the source": CHECKOUT,
+                "Set up Buildx": BUILDX,
+                "Log in to the registry": TO_LOG_IN,
+            },
+            "reproduce": {"Check out the same source": CHECKOUT, "Set up Buildx once more": BUILDX},
+            "publish": {"Install cosign": COSIGN, "Log in to push": TO_LOG_IN},
+            "verify": {
+                "Check out the scripts": CHECKOUT,
+                "Install cosign to verify": COSIGN,
+                "Log in to read": TO_LOG_IN,
+            },
+            "release": {"Log in to name it": TO_LOG_IN},
+        },
+        "what a command needs is there before it, and nobody else's action runs",
     ),
     (
         "jobs > check > steps > Install uv > with > enable-cache",
@@ -1073,6 +1123,11 @@ UPDATE: list[Row] = [
         "git has the token and no other",
     ),
     (
+        "jobs > update > steps > * > uses",
+        {"Check out": CHECKOUT, "Install uv": Has("astral-sh/setup-uv@")},
+        "what runs beside a token is pinned, and nobody else's action is there",
+    ),
+    (
         "jobs > update > steps > Install uv > with > enable-cache",
         "false",
         "what another run filled is not run beside a token",
@@ -1156,6 +1211,16 @@ GITLAB: list[Row] = [
             "workflow": ANY,
         },
         "a merge request stops before publish, and an update of the template does nothing else",
+    ),
+    (
+        "* > stage",
+        {name: name for name in ("check", "build", "reproduce", "publish", "verify", "release")},
+        "one after the other",
+    ),
+    (
+        ".docker > services",
+        [{"name": Has("docker:", "-dind@sha256:"), "alias": "docker"}],
+        "the engine under the name that its certificate has",
     ),
     ("* > timeout", {".docker": "20m", "check": "10m"}, "the project's own may be hours"),
     (
@@ -1251,6 +1316,8 @@ GITLAB: list[Row] = [
     (
         "publish > script",
         Lines(
+            "apk add --quiet cosign",
+            ". ./publish.env",
             'docker buildx imagetools create --tag "$IMAGE:build-$CI_PIPELINE_ID" "$IMAGE@$DIGEST_amd64" "$IMAGE@$DIGEST_arm64"',
             'echo "DIGEST=$(docker buildx imagetools inspect --format \'{{println .Manifest.Digest}}\' "$IMAGE:build-$CI_PIPELINE_ID")" >publish.env',
             'cosign sign --yes "$IMAGE@$DIGEST"',
@@ -1259,7 +1326,11 @@ GITLAB: list[Row] = [
     ),
     (
         "verify > script",
-        Lines(VERIFY, 'sh scripts/verify.sh "$IMAGE@$DIGEST" "$CI_COMMIT_SHA"'),
+        Lines(
+            "apk add --quiet cosign",
+            VERIFY,
+            'sh scripts/verify.sh "$IMAGE@$DIGEST" "$CI_COMMIT_SHA"',
+        ),
         "the exact issuer and identity, and this commit",
     ),
     (

@@ -14,9 +14,13 @@ import yaml
 
 
 def dockerfile(text: str) -> dict[str, dict[str, Any]]:
-    """Return the instructions of each stage by their names; of several of a name each is a line."""
+    """Return the instructions of each stage by their names; of several of a name each is a line.
+
+    What stands above all stages, such as `# syntax=`, is in a stage `above`.
+    """
+    above = dict(re.findall(r"^# (\w+)=(\S+)$", text, re.MULTILINE))
     text = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE)
-    stages: dict[str, dict[str, Any]] = {}
+    stages: dict[str, dict[str, Any]] = {"above": above}
     for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
         name, _, rest = line.partition(" ")
         if name == "FROM":
