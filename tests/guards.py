@@ -1645,6 +1645,26 @@ SETTINGS_DJANGO: list[Row] = [
     ("WHITENOISE_USE_FINDERS", True, "static files without a folder that nobody can write"),
 ]
 UVICORN: list[Row] = [
+    (
+        "Protocol > data_received > if",
+        "self.in_head and self.size > MAX_HEAD_SIZE",
+        "the bound is of the head alone",
+    ),
+    ("Protocol > data_received > self.transport.close()", "", "no more is read"),
+    ("Protocol > data_received > self.transport.write()", "TOO_LARGE", "the bound is told"),
+    (
+        "Protocol > on_headers_complete > (self.in_head, self.size)",
+        (False, 0),
+        "a body is bounded by the application",
+    ),
+    (
+        "Protocol > on_message_complete > (self.in_head, self.size)",
+        (True, 0),
+        "each request of a connection has its own",
+    ),
+    ("load > set_up_logs()", "Settings().log_level", "a worker process logs JSON"),
+    ("serve > if", "settings.web_concurrency == 1\nnot started", "an exit code that is true"),
+    ("serve > create_app()", "", "an error ends it before workers start again and again"),
     ("serve > sys.exit()", "STARTUP_FAILURE", "an application that does not start ends it"),
     ("MAX_HEAD_SIZE", 65536, "a bound on headers, of which uvicorn takes any number"),
     (
@@ -1665,6 +1685,8 @@ UVICORN: list[Row] = [
     ("serve > factory", True, "the application is built in its worker"),
 ]
 GRANIAN: list[Row] = [
+    ("load > set_up_logs()", "settings.log_level", "a worker process logs JSON"),
+    ("serve > factory", True, "the application is built in its worker"),
     ("load > sys.exit()", "1", "an application that cannot be built ends it"),
     ("load > trusted_hosts", "settings.forwarded_allow_ips", "no proxy is believed unasked"),
     ("serve > address", "settings.host", "the setting decides"),
@@ -1690,6 +1712,7 @@ GRANIAN_WSGI: list[Row] = [
     ("serve > websockets", False, "WSGI has none"),
 ]
 GUNICORN: list[Row] = [
+    ("Server > load > set_up_logs()", "Settings().log_level", "a worker process logs JSON"),
     (
         "Server > load > sys.exit()",
         "Arbiter.APP_LOAD_ERROR",
@@ -1735,6 +1758,17 @@ WORKER_SERVER: list[Row] = [
     ("PATIENCE", 10, "the queue may take so long to answer"),
 ]
 LOGS: list[Row] = [
+    ("Formatter > process_log_record > request_id", "request_id.get()", "a line has its request"),
+    (
+        "log_uncaught > if",
+        "not issubclass(kind, KeyboardInterrupt | SystemExit)",
+        "a stop is no error",
+    ),
+    (
+        "log_uncaught > logger.critical()",
+        "'uncaught error'",
+        "an error that nobody caught is a line",
+    ),
     ("log_config > ()", "Formatter", "JSON, with the id"),
     ("log_config > fmt", ["levelname", "name", "message"], "what every line has"),
     (
@@ -1774,6 +1808,9 @@ DRAIN: list[Row] = [
     ("serve > signal.signal()", "signal.SIGTERM, stop", "a stop is told to the one that serves"),
 ]
 MAIN: list[Row] = [
+    ("main > if", "settings.stop_delay", "no second process unless somebody asks"),
+    ("main > sys.exit()", Has("'\\n'.join(lines)"), "a wrong setting ends it, each in a line"),
+    ("main > serve()", "settings", "what all of it is for"),
     ("end > os._exit()", "0", "a stop while it starts is no failure"),
     (
         "main > signal.signal()",
@@ -1781,7 +1818,6 @@ MAIN: list[Row] = [
         "the first process of a container ignores a signal that nothing handles",
     ),
     ("main > set_up_logs()", "settings.log_level", "JSON from the first line"),
-    ("main > sys.exit()", Has("'\\n'.join(lines)"), "a wrong setting ends it, each in a line"),
     ("main > drain.serve()", "settings.stop_delay", "the setting decides"),
 ]
 PRICING: list[Row] = [

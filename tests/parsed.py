@@ -55,8 +55,8 @@ def python(text: str) -> dict[str, Any]:
     """Return what each name is set to, those of a class or a function in a table of its own.
 
     That is an assignment, an argument by name or a key of a dict. The other arguments of a call
-    are there by its name with (), a line for each call. What is no literal is the text of its
-    expression.
+    are there by its name with (), and each condition by `if`; of several each is a line. What is
+    no literal is the text of its expression.
     """
 
     def value(node: ast.expr) -> Any:
@@ -64,6 +64,9 @@ def python(text: str) -> dict[str, Any]:
             return ast.literal_eval(node)
         except ValueError:
             return ast.unparse(node)
+
+    def add(found: dict[str, Any], name: str, line: str) -> None:
+        found[name] = f"{found[name]}\n{line}" if name in found else line
 
     def collect(parent: ast.AST, found: dict[str, Any]) -> dict[str, Any]:
         for node in ast.iter_child_nodes(parent):
@@ -79,10 +82,10 @@ def python(text: str) -> dict[str, Any]:
             elif isinstance(node, ast.Dict):
                 pairs = zip(node.keys, node.values, strict=True)
                 found |= {str(value(key)): value(item) for key, item in pairs if key}
-            elif isinstance(node, ast.Call) and node.args:
-                name = f"{ast.unparse(node.func)}()"
-                given = ", ".join(map(ast.unparse, node.args))
-                found[name] = f"{found[name]}\n{given}" if name in found else given
+            elif isinstance(node, ast.Call):
+                add(found, f"{ast.unparse(node.func)}()", ", ".join(map(ast.unparse, node.args)))
+            elif isinstance(node, ast.If | ast.IfExp):
+                add(found, "if", ast.unparse(node.test))
             collect(node, found)
         return found
 
