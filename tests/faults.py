@@ -492,7 +492,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
     ],
     "template/uv.lock.jinja": [
         ("lock of another Python", "'requires-python = \">=' ~ python_version ~ '\"'", "'requires-python = \">=3.11\"'", rendered("test_versions_tell_one_story", "starlette uvicorn 3.12 tested slim")),
-        ("lock of another project", "'name = \"' ~ project_slug ~ '\"'", "'name = \"' ~ package_name ~ '\"'", rendered("test_no_mark_of_the_template_is_left", SLIM)),
+        ("lock of another project", "'name = \"' ~ project_slug ~ '\"'", "'name = \"' ~ package_name ~ '\"'", rendered("test_lock_is_of_the_project_and_of_what_it_depends_on", SLIM)),
         ("packages out of order", "for package in packages | sort %}", "for package in packages %}", ("test_project.py::test_lock_is_what_uv_would_write[Aaa]",)),
     ],
     UPDATE: [
@@ -901,7 +901,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
     ],
     "extensions/fastapi/extension.yml": [
         ("FastAPI: a package without its module", "import_names: [dotenv, ", "import_names: [", refused("package_name", "dotenv", "a-z and 0-9")),
-        ("FastAPI: a dependency that is not locked", "  - starlette\ndev", "  - anyio\n  - starlette\ndev", ("test_project.py::test_lock_is_what_uv_would_write[Aaa]",)),
+        ("FastAPI: a dependency that is not locked", "  - starlette\ndev", "  - anyio\n  - starlette\ndev", rendered("test_lock_is_of_the_project_and_of_what_it_depends_on", SLIM)),
         ("FastAPI: Windows gets uvloop", "uvloop; sys_platform != 'win32'", "uvloop", ("test_project.py::test_lock_is_what_uv_would_write[Aaa]",)),
         ("FastAPI: a source is missing", "  drain.py: shared/src/drain.py\n", "", own("fastapi-uvicorn")),
         ("FastAPI: another default server", "servers:\n  uvicorn:", "servers:\n  granian:\n    dependencies: [granian]\n    dev_dependencies: []\n  uvicorn:", held("answers fastapi")),

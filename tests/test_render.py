@@ -212,6 +212,18 @@ def test_versions_tell_one_story(rendered: Rendered) -> None:
         assert set(re.findall(r'(?: version: "|uv==)([\d.]+)', pipeline)) == {uv}
 
 
+def test_lock_is_of_the_project_and_of_what_it_depends_on(rendered: Rendered) -> None:
+    project = tomllib.loads(rendered.files["pyproject.toml"])
+    packages = tomllib.loads(rendered.files["uv.lock"])["package"]
+    (own,) = [package for package in packages if package["source"] == {"editable": "."}]
+    assert (own["name"], own["version"]) == (project["project"]["name"], "0.1.0")
+    asked = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    locked = own["dependencies"], own["dev-dependencies"]["dev"]
+    for requirements, names in zip(asked, locked, strict=True):
+        wanted = {re.split(r"[\[;<>=! ]", requirement)[0] for requirement in requirements}
+        assert {name["name"] for name in names} == wanted
+
+
 def pipelines(project: dict[str, str]) -> dict[str, str]:
     """Give the file of each pipeline by the name of its host."""
     files = {"github": ".github/workflows/ci.yml", "gitlab": ".gitlab-ci.yml"}
