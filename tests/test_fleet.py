@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, commit, git, release, releases
 from edits import EDITS, append, change
+from faults import close_up
 from futures import FUTURES, replace
-from test_breaks import close_up
 from updates import NOW, make, unmerged
 
 pytestmark = pytest.mark.render
