@@ -52,7 +52,7 @@ def copier(tmp_path: Path) -> Iterator[Run]:
         # The one that is asked most.
         ("django", [DOWN] * FRAMEWORKS.index("django"), {*ASKED} - EXISTING),
         # The last of the choices.
-        ("existing", [UP], {*ASKED} - {"server", "description"}),
+        ("existing", [UP], {*ASKED} - {"server", "description", "database"}),
     ],
 )
 def test_each_question_and_each_refusal_can_be_read_whole(
