@@ -257,7 +257,9 @@ def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
     event_file = host.folder / "event.json"
     event_file.write_text(json.dumps(fork if event == "pull_request" else {}))
 
-    act = ["act", event, *options, "--json", "--no-cache-server", "--matrix=arch:amd64", *stand_ins]
+    # On a schedule the project has another workflow, too.
+    act = ["act", event, f"--workflows={WORKFLOW}", *options, "--json", "--no-cache-server"]
+    act += ["--matrix=arch:amd64", *stand_ins]
     act += [f"--platform={name}=-self-hosted" for name in ("ubuntu-24.04", "ubuntu-24.04-arm")]
     act += [f"--eventpath={event_file}", "--secret=GITHUB_TOKEN=none"]
     act += [f"--env={name}={value}" for name, value in host.environment(project).items()]

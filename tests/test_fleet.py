@@ -95,7 +95,12 @@ def test_a_line_that_both_sides_changed_is_listed_and_does_not_fail_the_fleet(
 
 def refuse_descriptions(tree: Path) -> None:
     replace(tree, "copier.yml", '"A {{ extension.title }} service."', '"An example"')
-    change(tree, "copier.yml", r"if not description \| regex_search\('\^", r"\g<0>An ")
+    change(
+        tree,
+        "copier.yml",
+        r"if not 0 < description \| length <= 200",
+        "if description[:3] != 'An '",
+    )
 
 
 # What spoils the template, how the fleet is asked, and what it says.
