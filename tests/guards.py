@@ -682,8 +682,14 @@ BUILDX, COSIGN = Has("docker/setup-buildx-action@"), Has("sigstore/cosign-instal
 GITHUB: list[Row] = [
     (
         "on",
-        {"push": {"branches": ["main"], "tags": ["v*"]}, "pull_request": ""},
-        "a branch or a tag more would release; pull_request_target would run a fork's code with secrets",
+        {
+            "push": {"branches": ["main"], "tags": ["v*"]},
+            "pull_request": "",
+            "schedule": [{"cron": "43 4 * * 2"}],
+            "workflow_dispatch": "",
+        },
+        "a branch or a tag more would release, without a schedule no fix of the base would; pull_request_target "
+        "would run a fork's code with secrets",
     ),
     ("permissions", {}, "each job asks for its own"),
     (
@@ -721,7 +727,7 @@ GITHUB: list[Row] = [
     ),
     (
         "jobs > * > if",
-        {"publish": "github.event_name == 'push'"},
+        {"publish": "github.event_name != 'pull_request'"},
         "a proposed change is not published",
     ),
     (
@@ -762,9 +768,10 @@ GITHUB: list[Row] = [
         | {
             "image": {
                 "Log in to the registry": "github.event.pull_request.head.repo.fork != true",
-                "Pull what was pushed": "github.event_name == 'push'",
+                "Pull what was pushed": "github.event_name != 'pull_request'",
                 "Say why it did not run": "failure()",
-            }
+            },
+            "publish": {"Sign": "steps.released.outputs.digest == ''"},
         },
         "no step is left out but for these reasons",
     ),
@@ -818,7 +825,7 @@ GITHUB: list[Row] = [
         "jobs > * > env",
         {
             "image": LABELS
-            | {"TARGET": "${{ github.event_name == 'push' && 'release' || 'image' }}"},
+            | {"TARGET": "${{ github.event_name == 'pull_request' && 'image' || 'release' }}"},
             "reproduce": LABELS | IMAGE,
             "publish": IMAGE,
             "verify": RELEASED,
@@ -837,7 +844,9 @@ GITHUB: list[Row] = [
                 },
                 **{arch: f"${{{{ steps.digest.outputs.{arch} }}}}" for arch in ("amd64", "arm64")},
             },
-            "publish": {"digest": "${{ steps.join.outputs.digest }}"},
+            "publish": {
+                "digest": "${{ steps.released.outputs.digest || steps.join.outputs.digest }}"
+            },
         },
         "by digest, since a tag can be moved",
     ),
@@ -851,6 +860,7 @@ GITHUB: list[Row] = [
                     "AMD64": "${{ needs.image.outputs.amd64 }}",
                     "ARM64": "${{ needs.image.outputs.arm64 }}",
                 },
+                "Is the same released already?": {"BUILT": "${{ steps.join.outputs.digest }}"},
                 "Sign": {"DIGEST": "${{ steps.join.outputs.digest }}"},
             },
             "verify": {
@@ -991,10 +1001,11 @@ GITHUB_COMPANY: list[Row] = [
             "image": {
                 "Log in to registry.corp": "vars.REGISTRY_USERNAME",
                 "Log in to the registry": "github.event.pull_request.head.repo.fork != true",
-                "Pull what was pushed": "github.event_name == 'push'",
+                "Pull what was pushed": "github.event_name != 'pull_request'",
                 "Say why it did not run": "failure()",
             },
             "reproduce": {"Log in to registry.corp once more": "vars.REGISTRY_USERNAME"},
+            "publish": {"Sign": "steps.released.outputs.digest == ''"},
         },
         "a registry without a login has no such variable",
     ),
@@ -1429,11 +1440,15 @@ PYPROJECT: list[Row] = [
         {"requires": ["uv_build>=0.8.0,<1"], "build-backend": "uv_build"},
         "the uv that is mounted builds it",
     ),
-    ("dependency-groups", {"dev": ["httpx2", "mypy", "pytest", "ruff"]}, "what is not shipped"),
+    (
+        "dependency-groups > dev",
+        Has("httpx2>=", "mypy>=", "pytest>=", "ruff>="),
+        "what is not shipped, with bounds, or Renovate would pass it over",
+    ),
     (
         "project > dependencies",
-        Has("fastapi", "uvicorn", "uvloop; sys_platform != 'win32'"),
-        "what is shipped",
+        Has("fastapi>=", "uvicorn>=", "uvloop>=", "; sys_platform != 'win32'"),
+        "what is shipped, with bounds, or Renovate would pass it over",
     ),
     ("project > optional-dependencies", None, "what is not shipped is in a group"),
 ]
@@ -1642,7 +1657,7 @@ SETTINGS_DJANGO: list[Row] = [
         "a connection that died is made again",
     ),
     ("DATA_UPLOAD_MAX_MEMORY_SIZE", None, "the middleware has the bound"),
-    ("WHITENOISE_USE_FINDERS", True, "static files without a folder that nobody can write"),
+    ("WHITENOISE_USE_FINDERS", "STATIC_ROOT is None", "static files where none were collected"),
 ]
 UVICORN: list[Row] = [
     (

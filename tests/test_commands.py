@@ -37,10 +37,26 @@ ELSEWHERE: dict[str, set[str]] = {
     "depot cache reset": set(),
     "depot init": set(),
     "docker debug": set(),
+    "gh repo clone": set(),
+    "gh repo list": {"--limit", "--json", "--jq"},
+    "gh workflow run": set(),
+    "glab repo clone": {"--group"},
+    "glab schedule create": {"--ref", "--cron", "--description"},
     "gzip": {"-6"},
+    "kubectl apply": {"--filename"},
+    "kubectl create": {"--namespace", "--from-env-file"},
+    "kubectl delete": {"--namespace", "--ignore-not-found"},
     "kubectl debug": {"--stdin", "--tty", "--image", "--target"},
+    "kubectl get": {"--raw"},
+    "kubectl kustomize": set(),
+    "kubectl label": set(),
+    "kubectl rollout restart": set(),
+    "kubectl rollout status": {"--namespace"},
     "podman build": {"--format", "--tag"},
+    "sed": {"-n"},
     "ssh-keyscan": set(),
+    "tail": {"-n"},
+    "xargs": {"-n"},
 }
 # What runs a command of its own behind its options, and how many words stand between.
 NESTING = {
@@ -51,7 +67,12 @@ NESTING = {
     "docker compose run": 1,
     "docker compose exec": 1,
 }
+# The shell's own words: those of whole clauses, and those in front of a command.
+BUILT_IN = {"for", "read", "done", "fi", "cd", "echo", "exit", "export", "printf"}
+BEFORE_A_COMMAND = {"while", "if", "do", "then", "else", "!"}
 GROUPS = {"docker": {"buildx", "compose", "image"}, "buildx": {"imagetools"}}
+# Those of a project that has a cluster, of which a page of the template speaks.
+SCRIPTS = {"deploy/render.sh", "deploy/commit.sh"}
 ASKABLE = {"copier", "docker", "git", "python", "sh", "uv", "uvx"}
 
 
@@ -72,9 +93,11 @@ def commands(script: str) -> Iterator[list[str]]:
         words: list[str] = []
         for word in [*lexer, ";"]:
             if re.fullmatch("[;&|()]+", word):
-                if words:
+                if words and words[0] not in BUILT_IN:
                     yield words
                 words = []
+            elif not words and word in BEFORE_A_COMMAND:
+                continue
             elif words or not re.match(r"\w+=", word):
                 words.append(word)
 
@@ -132,11 +155,11 @@ def mistakes(words: list[str], folder: Path, programs: set[str]) -> Iterator[str
             return
     if program not in ASKABLE:
         yield f"{program} is no program that is known here"
-    elif program == "git" and program in programs:
+    elif program == "git" and program in programs and len(words) > 2:
         run = subprocess.run(words, cwd=folder, env=GIT_ENV, capture_output=True, text=True)
         if re.search("usage:|not a git command|unrecognized argument|unknown option", run.stderr):
             yield run.stderr.splitlines()[0]
-    elif program == "sh" and not (folder / words[1]).is_file():
+    elif program == "sh" and not (folder / words[1]).is_file() and words[1] not in SCRIPTS:
         yield f"{words[1]} is not there"
     elif program == "python":
         yield from python_mistakes(words[1:], folder)
