@@ -177,7 +177,7 @@ GATE = [
     ),
     Fault(
         "a pin that Renovate moves too",
-        swap("template/renovate.json.jinja", "'astral-sh/uv', ", ""),
+        swap("template/renovate.json.jinja", "'astral-sh/uv', 'ubuntu'", "'ubuntu'"),
         ("test_ownership.py::test_renovate_is_told_the_same[github]",),
     ),
     Fault(

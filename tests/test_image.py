@@ -522,8 +522,7 @@ def test_compiled_dependency_is_the_same_from_two_builds(
 
 
 def test_stale_lock_fails_the_build_and_says_so(engine: Engine, edited: Path) -> None:
-    pyproject = edited / "pyproject.toml"
-    pyproject.write_text(pyproject.read_text().replace('"fastapi",', '"fastapi",\n    "tomlkit",'))
+    change(edited, "pyproject.toml", r"^dependencies = \[\n", r'\g<0>    "tomlkit",\n')
     with pytest.raises(AssertionError, match=r"lockfile at `uv\.lock` needs to be updated"):
         engine.build(edited, "stale")
 

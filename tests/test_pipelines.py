@@ -1,5 +1,6 @@
 """Each host's pipeline, run to its end here, delivers what it tested and stops at what is wrong."""
 
+import itertools
 import json
 import os
 import re
@@ -337,7 +338,12 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+# Each job of each host has one at least: the commands are the same on both.
+@pytest.mark.parametrize(
+    ("host", "fault"),
+    [(host, fault) for host, fault in zip(itertools.cycle(RUNNERS), FAULTS, strict=False)],
+    indirect=["host"],
+)
 def test_a_fault_stops_the_pipeline_where_it_is_looked_for(
     host: Host, project: Project, scanner: None, fault: str
 ) -> None:
