@@ -27,6 +27,10 @@ def test_every_file_of_the_extensions_is_used() -> None:
     parts = re.findall(r"'extensions/(shared/README/)' ~ (\w+) ~ '(/\w+\.md\.jinja)'", readme)
     # Some answers have nothing to say there.
     said = {f"{at}{value}{name}" for at, asked, name in parts for value in choices(ASKED[asked])}
+    # What a framework adds to the shared parts, too.
+    said |= {
+        f"{name}/README/{part}.md.jinja" for name in FRAMEWORKS for part in ("run", "configure")
+    }
     folder = ROOT / "extensions"
     used |= {part for part in said if (folder / part).exists()} | {"shared/README/deliver.md.jinja"}
     files = {p.relative_to(folder).as_posix() for p in template_files() if folder in p.parents}
