@@ -46,7 +46,7 @@ SLIM = [
     if "app.py" in extension(service["framework"])["src"]
 ]
 ASGI = [service for service in SLIM if service[0] not in {"flask", "django"}]
-# One for each way to serve: a server, and what it calls.
+# One for each way to serve, a server and what it calls: for what the framework has no part in.
 ONE_A_SERVER = [*{(s[1], s in ASGI): s for s in reversed(SLIM)}.values()]
 # The slim ones come first: in the same place in SLIM, they share their images with the other tests.
 SERVICES = [
@@ -452,7 +452,7 @@ def test_client_that_hangs_up_is_no_error_of_the_service(
     assert service.path == "/mcp" or caused[-1]["status"] in {400, 422}
 
 
-@each(SLIM)
+@each(ONE_A_SERVER)
 @pytest.mark.parametrize(
     ("options", "scheme"),
     [([], "http"), (["--env=FORWARDED_ALLOW_IPS=*"], "https")],
@@ -518,7 +518,7 @@ def test_wrong_setting_of_a_group_stops_it_with_one_line(
     assert "a-secret" not in told
 
 
-@each(SLIM)
+@each(ONE_A_SERVER)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: int) -> None:
     options = service.with_source("app.py", "raise RuntimeError('no app')\n", tmp_path)
@@ -530,7 +530,7 @@ def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: i
         assert "no app" in crash["exc_info"]
 
 
-@each(ASGI)
+@each([service for service in ONE_A_SERVER if service in ASGI])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_failure_in_the_lifespan_ends_it(service: Service, tmp_path: Path, workers: int) -> None:
     options = service.with_source("app.py", NO_DATABASE, tmp_path)
@@ -599,7 +599,7 @@ def stop_under_load(service: Service, workers: int, signals: int) -> None:
         assert results["HTTP/1.1 200 OK"] >= 50, results
 
 
-@each(SLIM)
+@each(ONE_A_SERVER)
 def test_two_signals_under_load_lose_nothing(service: Service) -> None:
     stop_under_load(service, workers=1, signals=2)
 
@@ -719,7 +719,7 @@ def test_host_decides_about_ipv6(service: Service) -> None:
             docker("exec", container.name, "python", "-c", ask.format(address))
 
 
-@each(SLIM)
+@each(ONE_A_SERVER)
 def test_load_balancer_can_go_first(service: Service) -> None:
     """From SIGTERM on it is told to, and until the delay is over each request is answered."""
     # Django is not ready without a database that it can open.
