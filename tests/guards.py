@@ -350,6 +350,27 @@ DOCKERFILE_WORKER: list[Row] = [
     ),
     ("runtime > EXPOSE", None, "it has no port"),
 ]
+DOCKERFILE_DJANGO: list[Row] = [
+    ("static > FROM", "build", "nothing of it is shipped but what it makes"),
+    ("static > COPY", "--from=deps /heavy/ /rootfs/ /\n--from=app /rootfs/ /", "what it needs"),
+    ("static > ENV", {"STATIC_ROOT": "/rootfs/app/staticfiles"}, "where they are collected"),
+    (
+        "static > RUN",
+        Has(
+            "--mount=from=system,source=/usr/local/lib,target=/usr/local/lib",
+            'mkdir -p "$STATIC_ROOT" && { ! grep -rq static_root src ||',
+            "my_service.manage collectstatic --no-input",
+            "; } && layer.sh normalize /rootfs",
+        ),
+        "the same layer from each build",
+    ),
+    ("runtime > ENV > STATIC_ROOT", "/app/staticfiles", "where the service looks"),
+    (
+        "runtime > COPY",
+        Has("--link --from=static /rootfs/ / --link --from=app /rootfs/ /"),
+        "they change less than the code",
+    ),
+]
 DOCKERFILE_EXISTING: list[Row] = [
     (
         "deps > RUN",
@@ -479,6 +500,44 @@ COMPOSE: list[Row] = [
         "an image in which code can be exchanged is another than ships",
     ),
 ]
+COMPOSE_DATABASE: list[Row] = [
+    (
+        "services > app > environment > DATABASE_URL",
+        "postgres://postgres:local@postgres/postgres",
+        "the database beside it",
+    ),
+    (
+        "services > app > depends_on",
+        {"migrate": {"condition": "service_completed_successfully"}},
+        "the tables are there first",
+    ),
+    (
+        "services > migrate",
+        {
+            "image": "${IMAGE:-ghcr.io/acme/orders.api}",
+            "pull_policy": "never",
+            "command": ["python", "-m", "my_service.manage", "migrate"],
+            "environment": {"DATABASE_URL": "postgres://postgres:local@postgres/postgres"},
+            "depends_on": {"postgres": {"condition": "service_healthy"}},
+            "user": "12345:0",
+            "read_only": "true",
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+        },
+        "the image that was built, hardened as the service is",
+    ),
+    ("services > postgres > ports", None, "only the containers beside it reach it"),
+    ("services > postgres > volumes", None, "nothing that it holds outlives it"),
+    (
+        "services > postgres > healthcheck",
+        {
+            "test": ["CMD", "pg_isready", "--host=127.0.0.1", "--username=postgres"],
+            "interval": "1s",
+            "retries": "60",
+        },
+        "over TCP, which it does not answer while it sets itself up",
+    ),
+]
 COMPOSE_WORKER: list[Row] = [
     ("services > app > restart", "on-failure", "it ends when it has lost its queue"),
     ("services > app > ports", None, "it has none"),
@@ -578,6 +637,7 @@ BAKE: list[Row] = [
         "verify.sh asks for the revision",
     ),
     ("target > * > secret", {}, "none that nobody asked for"),
+    ("target > * > pull", {"release": True}, "bases are what their tags name today"),
     ("target > * > platforms", {}, "each machine builds for its own"),
 ]
 BAKE_COMPANY: list[Row] = [
@@ -935,6 +995,16 @@ GITHUB: list[Row] = [
             'echo "digest=$(docker buildx imagetools inspect --format \'{{println .Manifest.Digest}}\' "$IMAGE:build-$GITHUB_RUN_ID")" >>"$GITHUB_OUTPUT"',
         ),
         "both, under a name that is no release",
+    ),
+    (
+        RUNS.format("publish", "Is the same released already?"),
+        Lines(
+            "built=$(docker buildx imagetools inspect --format '{{json .Image}}' \"$IMAGE@$BUILT\")",
+            "released=$(docker buildx imagetools inspect --format '{{json .Image}}'"
+            ' "$IMAGE:sha-$GITHUB_SHA" || true)',
+            'if [ "$built" = "$released" ]; then',
+        ),
+        "a scheduled build releases what differs from the released image, and nothing else",
     ),
     (
         RUNS.format("publish", "Sign"),
@@ -1329,6 +1399,11 @@ GITLAB: list[Row] = [
         Lines(
             "apk add --quiet cosign",
             ". ./publish.env",
+            "built=$(docker buildx imagetools inspect --format '{{json .Image}}' \"$IMAGE@$DIGEST\")",
+            "released=$(docker buildx imagetools inspect --format '{{json .Image}}'"
+            ' "$IMAGE:sha-$CI_COMMIT_SHA" || true)',
+            'if [ "$built" = "$released" ]; then',
+            "exit",
             'docker buildx imagetools create --tag "$IMAGE:build-$CI_PIPELINE_ID" "$IMAGE@$DIGEST_amd64" "$IMAGE@$DIGEST_arm64"',
             'echo "DIGEST=$(docker buildx imagetools inspect --format \'{{println .Manifest.Digest}}\' "$IMAGE:build-$CI_PIPELINE_ID")" >publish.env',
             'cosign sign --yes "$IMAGE@$DIGEST"',
@@ -1406,6 +1481,320 @@ GITLAB_COMPANY: list[Row] = [
         Lines(". scripts/image/access.sh", REBUILD.format(" --allow=ssh")),
         "the agent and not the key",
     ),
+]
+
+# --- A cluster --------------------------------------------------------------------------------
+
+NAMED = {"app.kubernetes.io/name": "my-service"}
+OF_THE_APP = NAMED | {"app.kubernetes.io/component": "app"}
+SETTINGS_FROM = [{"configMapRef": {"name": "my-service"}}, {"secretRef": {"name": "my-service"}}]
+NO_PRIVILEGES = {
+    "allowPrivilegeEscalation": "false",
+    "readOnlyRootFilesystem": "true",
+    "capabilities": {"drop": ["ALL"]},
+}
+RESOURCES = {
+    "requests": {"cpu": "250m", "memory": "256Mi"},
+    "limits": {"cpu": "1", "memory": "256Mi"},
+}
+TMP = [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}]
+POD = "spec > template > spec"
+OPEN_TO_NOBODY: list[Row] = [
+    (f"{POD} > serviceAccountName", "my-service", "an account to which nothing is allowed"),
+    (f"{POD} > automountServiceAccountToken", "false", "it asks nothing of the cluster"),
+    (f"{POD} > enableServiceLinks", "false", "a variable of the cluster may pass for a setting"),
+    (
+        f"{POD} > securityContext",
+        {
+            "runAsNonRoot": "true",
+            "runAsUser": "10001",
+            "runAsGroup": "10001",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "Pod Security calls this restricted",
+    ),
+    (f"{POD} > volumes", TMP, "in memory, with a bound"),
+    (f"{POD} > hostNetwork", None, "nothing of the node"),
+    (f"{POD} > containers > * > securityContext > privileged", {}, "nothing of the node"),
+]
+HTTP = {"path": "/healthz", "port": "http"}
+DEPLOYMENT: list[Row] = [
+    *OPEN_TO_NOBODY,
+    ("spec > replicas", None, "the autoscaler's, which each apply would set back"),
+    ("spec > selector > matchLabels", OF_THE_APP, "no pod of a Job is one of these"),
+    ("spec > template > metadata > labels", OF_THE_APP, "what the Service and the budget select"),
+    (
+        "spec > strategy > rollingUpdate",
+        {"maxUnavailable": "0", "maxSurge": "1"},
+        "no pod goes before its successor is ready",
+    ),
+    (
+        f"{POD} > terminationGracePeriodSeconds",
+        "35",
+        "5 s in which proxies learn of it, 25 s in which requests finish, 5 s to spare",
+    ),
+    (
+        f"{POD} > topologySpreadConstraints",
+        [
+            {
+                "topologyKey": "kubernetes.io/hostname",
+                "maxSkew": "1",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "matchLabelKeys": ["pod-template-hash"],
+                "labelSelector": {"matchLabels": OF_THE_APP},
+            }
+        ],
+        "a node that is lost takes one of them",
+    ),
+    (
+        f"{POD} > containers > app",
+        {
+            "name": "app",
+            "image": "ghcr.io/acme/orders.api",
+            "ports": [{"name": "http", "containerPort": "8000"}],
+            "envFrom": [
+                SETTINGS_FROM[0],
+                {"secretRef": {"name": "my-service", "optional": "true"}},
+            ],
+            "startupProbe": {
+                "httpGet": HTTP,
+                "periodSeconds": "1",
+                "timeoutSeconds": "3",
+                "failureThreshold": "60",
+            },
+            "livenessProbe": {
+                "httpGet": HTTP,
+                "periodSeconds": "10",
+                "timeoutSeconds": "3",
+                "failureThreshold": "3",
+            },
+            "readinessProbe": {
+                "httpGet": HTTP | {"path": "/readyz"},
+                "periodSeconds": "5",
+                "timeoutSeconds": "3",
+                "failureThreshold": "2",
+            },
+            "lifecycle": {"preStop": {"sleep": {"seconds": "5"}}},
+            "resources": RESOURCES,
+            "securityContext": NO_PRIVILEGES,
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        },
+        "a minute to start, half a minute until a hang is a restart; bounds; nothing to write to",
+    ),
+]
+DEPLOYMENT_WORKER: list[Row] = [
+    *OPEN_TO_NOBODY,
+    ("spec > replicas", "2", "one can be lost"),
+    (f"{POD} > terminationGracePeriodSeconds", "30", "25 s in which jobs finish, 5 s to spare"),
+    (
+        f"{POD} > containers > app > livenessProbe > exec > command",
+        Has("python -ISc", "os.stat(os.environ['HEARTBEAT_FILE']).st_mtime > 15)"),
+        "three beats may be missed",
+    ),
+    (
+        f"{POD} > containers > app > readinessProbe > exec > command",
+        ["python", "-m", "my_service.health", "--ready"],
+        "a rollout waits for the queue",
+    ),
+    (f"{POD} > containers > app > envFrom", SETTINGS_FROM, "the queue's address is needed"),
+    (f"{POD} > containers > app > securityContext", NO_PRIVILEGES, "nothing to write to"),
+    (f"{POD} > containers > app > resources", RESOURCES, "bounds"),
+]
+MIGRATION: list[Row] = [
+    *OPEN_TO_NOBODY,
+    (
+        "metadata > annotations",
+        {
+            "argocd.argoproj.io/hook": "Sync",
+            "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+            "kustomize.toolkit.fluxcd.io/force": "Enabled",
+            "checkov.io/skip1": Has("CKV_K8S_35="),
+        },
+        "a Job cannot be changed, so each release makes it anew",
+    ),
+    ("spec > backoffLimit", "5", "a database that starts is waited for, a mistake is not"),
+    (f"{POD} > restartPolicy", "Never", "what failed keeps its log"),
+    (
+        "spec > template > metadata > labels",
+        NAMED | {"app.kubernetes.io/component": "migration"},
+        "the Service sends it nothing",
+    ),
+    (
+        f"{POD} > containers > migration",
+        {
+            "name": "migration",
+            "image": "ghcr.io/acme/orders.api",
+            "command": ["python", "-m", "my_service.manage", "migrate"],
+            "envFrom": SETTINGS_FROM,
+            "resources": RESOURCES,
+            "securityContext": NO_PRIVILEGES,
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        },
+        "the image and the settings of the service, hardened as it is",
+    ),
+]
+AFTER_MIGRATION: list[Row] = [
+    (
+        f"{POD} > initContainers",
+        [
+            {
+                "name": "after-migration",
+                "image": "ghcr.io/acme/orders.api",
+                "command": ["python", "-m", "my_service.manage", "migrate", "--check", "--plan"],
+                "envFrom": SETTINGS_FROM,
+                "resources": RESOURCES,
+                "securityContext": NO_PRIVILEGES,
+                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+            }
+        ],
+        "a pod waits for the migration, and does not do it",
+    ),
+]
+AUTOSCALER: list[Row] = [
+    ("spec > minReplicas", "2", "one can be lost"),
+    ("spec > maxReplicas", "10", "a bound"),
+    (
+        "spec > metrics",
+        [
+            {
+                "type": "Resource",
+                "resource": {
+                    "name": "cpu",
+                    "target": {"type": "Utilization", "averageUtilization": "80"},
+                },
+            }
+        ],
+        "of what a pod requests",
+    ),
+]
+NETWORK: list[Row] = [
+    ("spec > podSelector > matchLabels", NAMED, "the migration too"),
+    ("spec > policyTypes", ["Ingress", "Egress"], "what is not allowed is denied, both ways"),
+    ("spec > ingress", [{"ports": [{"port": "http"}]}], "one port"),
+    (
+        "spec > egress",
+        [
+            {"ports": [{"port": "53", "protocol": "UDP"}, {"port": "53", "protocol": "TCP"}]},
+            {"to": [{"namespaceSelector": {}}]},
+            {
+                "to": [
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+                    {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128", "fe80::/10"]}},
+                ]
+            },
+        ],
+        "a cloud's metadata has the credentials of the node",
+    ),
+]
+BUDGET: list[Row] = [
+    (
+        "spec",
+        {
+            "maxUnavailable": "1",
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": OF_THE_APP},
+        },
+        "a drain takes one pod at a time, and is not held up by a pod that serves nobody",
+    ),
+]
+SERVICE: list[Row] = [
+    ("spec > selector", OF_THE_APP, "no pod of a Job gets a request"),
+    (
+        "spec > ports",
+        [{"name": "http", "port": "80", "targetPort": "http"}],
+        "the port by its name",
+    ),
+    ("spec > type", None, "inside the cluster alone"),
+]
+ACCOUNT: list[Row] = [("automountServiceAccountToken", "false", "nothing is allowed to it")]
+BASE: list[Row] = [
+    (
+        "resources",
+        [
+            *("deployment.yaml", "horizontalpodautoscaler.yaml", "networkpolicy.yaml"),
+            *("poddisruptionbudget.yaml", "service.yaml", "serviceaccount.yaml"),
+        ],
+        "no object is left out",
+    ),
+    (
+        "configMapGenerator",
+        [{"name": "my-service", "literals": ["LOG_LEVEL=INFO"]}],
+        "a hash of the settings is in the name, so that a change makes new pods",
+    ),
+]
+BASE_DJANGO: list[Row] = [
+    ("resources", Has("migration.yaml"), "the tables are made"),
+    ("patches", [{"path": "after-migration.yaml"}], "no pod starts before that"),
+]
+OVERLAY: list[Row] = [
+    (
+        "images",
+        [{"name": "ghcr.io/acme/orders.api", "digest": f"sha256:{'0' * 64}"}],
+        "without a release nothing can be pulled",
+    ),
+    ("namespace", "my-service", "nothing in the default namespace"),
+    (
+        "patches",
+        [{"target": {"kind": "HorizontalPodAutoscaler"}, "patch": Has("value: 3")}],
+        "three in production",
+    ),
+]
+GITHUB_DEPLOY: list[Row] = [
+    ("on", {"workflow_dispatch": {"inputs": {"release": ANY}}}, "a person starts it"),
+    ("permissions", {}, "the job asks for its own"),
+    ("concurrency", {"group": "deploy", "cancel-in-progress": "false"}, "one after the other"),
+    (
+        "jobs > * > permissions",
+        {"production": {"contents": "write", "packages": "read"}},
+        "it pushes a branch, and asks for a digest",
+    ),
+    ("jobs > * > environment", {"production": "production"}, "where it is said who must agree"),
+    ("jobs > * > timeout-minutes", {"production": "10"}, "GitHub's own is six hours"),
+    (
+        "jobs > production > steps > Check out > with",
+        {"persist-credentials": "false"},
+        "no step finds the token in .git",
+    ),
+    ("jobs > production > steps > Log in to the registry > with", LOGIN, "the token of the job"),
+    (
+        "jobs > production > steps > Commit > env",
+        {
+            "RELEASE": "${{ inputs.release }}",
+            "GH_TOKEN": "${{ github.token }}",
+            "GIT_AUTHOR_NAME": "${{ github.actor }}",
+            "GIT_AUTHOR_EMAIL": Has("${{ github.actor_id }}+${{ github.actor }}@users."),
+            "GIT_COMMITTER_NAME": "github-actions[bot]",
+            "GIT_COMMITTER_EMAIL": Has("github-actions[bot]@users."),
+        },
+        "no input is part of a script; whoever ran it is the author",
+    ),
+    (
+        "jobs > production > steps > Commit > run",
+        Lines(
+            "image=ghcr.io/${GITHUB_REPOSITORY,,}",
+            "digest=$(docker buildx imagetools inspect --format '{{println .Manifest.Digest}}'"
+            ' "$image:$RELEASE")',
+            'sh deploy/commit.sh production "$image@$digest" "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY"',
+        ),
+        "by digest, since a tag can be moved",
+    ),
+]
+GITLAB_DEPLOY: list[Row] = [
+    (
+        "deploy > rules",
+        [{"if": '$TARGET == "release"', "when": "manual", "allow_failure": "true"}],
+        "a person starts it, and what nobody deploys is green",
+    ),
+    ("deploy > needs", ["publish", "release"], "what was verified"),
+    ("deploy > timeout", "10m", "the project's own may be hours"),
+    ("deploy > environment", "production", "where it is said who may start it"),
+    ("deploy > interruptible", None, "a push does not end it"),
+    (
+        "deploy > script",
+        Lines('sh deploy/commit.sh production "$IMAGE@$DIGEST" "$CI_REPOSITORY_URL"'),
+        "by digest, since a tag can be moved",
+    ),
+    ("stages", Has("verify release deploy"), "at the end"),
 ]
 
 # --- The project's own settings ---------------------------------------------------------------
@@ -1495,6 +1884,15 @@ ACTIONS = [
     "sigstore/cosign-installer",
 ]
 RENOVATE: list[Row] = [
+    (
+        "pep621",
+        {
+            "description": ANY,
+            "rangeStrategy": "update-lockfile",
+            "lockFileMaintenance": {"enabled": True},
+        },
+        "dependencies move, and what only the lock names too",
+    ),
     ("extends", ["config:recommended", "docker:pinDigests"], "digests are proposed"),
     (
         "packageRules",
@@ -1512,6 +1910,17 @@ RENOVATE: list[Row] = [
             },
         ],
         "the template moves these, and not the digest of Python",
+    ),
+]
+RENOVATE_CLUSTER: list[Row] = [
+    (
+        "packageRules",
+        [
+            ANY,
+            ANY,
+            {"description": ANY, "matchDepNames": ["ghcr.io/acme/orders.api"], "enabled": False},
+        ],
+        "whoever deploys decides which release runs",
     ),
 ]
 EDITORCONFIG: list[Row] = [
@@ -1772,6 +2181,14 @@ WORKER_SERVER: list[Row] = [
     ("HEARTBEAT", 5, "the health check lets two be missed"),
     ("PATIENCE", 10, "the queue may take so long to answer"),
 ]
+WORKER_HEALTH: list[Row] = [
+    ("LIMIT", 15, "as in the image's health check"),
+    (
+        "problem > if",
+        "age > LIMIT\nready and path.read_text() != READY",
+        "alive by the heartbeat, ready by the queue",
+    ),
+]
 LOGS: list[Row] = [
     ("Formatter > process_log_record > request_id", "request_id.get()", "a line has its request"),
     (
@@ -1953,6 +2370,8 @@ SERVERS = {
 CI = ".github/workflows/ci.yml"
 SERVER = "src/my_service/server.py"
 ALL = COMPANY | REPOSITORY
+CLUSTER = REPOSITORY | {"deploy": "kubernetes"}
+DJANGO = CLUSTER | {"framework": "django"}
 GROUPS = {
     "dockerignore": Group(".dockerignore", DOCKERIGNORE),
     "dockerignore existing": Group(".dockerignore", DOCKERIGNORE_EXISTING, EXISTING),
@@ -1972,6 +2391,26 @@ GROUPS = {
     "bake": Group("docker-bake.hcl", BAKE, REPOSITORY),
     "bake company": Group("docker-bake.hcl", BAKE_COMPANY, ALL | {"ci": "gitlab"}),
     "bake existing": Group("docker-bake.hcl", BAKE_EXISTING, EXISTING),
+    "Dockerfile django": Group("Dockerfile", DOCKERFILE_DJANGO, DJANGO),
+    "compose database": Group("compose.yaml", COMPOSE_DATABASE, DJANGO),
+    "deployment": Group("deploy/base/deployment.yaml", DEPLOYMENT, CLUSTER),
+    "deployment worker": Group(
+        "deploy/base/deployment.yaml", DEPLOYMENT_WORKER, CLUSTER | {"framework": "worker"}
+    ),
+    "migration": Group("deploy/base/migration.yaml", MIGRATION, DJANGO),
+    "after migration": Group("deploy/base/after-migration.yaml", AFTER_MIGRATION, DJANGO),
+    "autoscaler": Group("deploy/base/horizontalpodautoscaler.yaml", AUTOSCALER, CLUSTER),
+    "network": Group("deploy/base/networkpolicy.yaml", NETWORK, CLUSTER),
+    "budget": Group("deploy/base/poddisruptionbudget.yaml", BUDGET, CLUSTER),
+    "service": Group("deploy/base/service.yaml", SERVICE, CLUSTER),
+    "account": Group("deploy/base/serviceaccount.yaml", ACCOUNT, CLUSTER),
+    "base": Group("deploy/base/kustomization.yaml", BASE, CLUSTER),
+    "base django": Group("deploy/base/kustomization.yaml", BASE_DJANGO, DJANGO),
+    "overlay": Group("deploy/overlays/production/kustomization.yaml", OVERLAY, CLUSTER),
+    "github deploy": Group(".github/workflows/kubernetes.yml", GITHUB_DEPLOY, CLUSTER),
+    "gitlab deploy": Group(
+        ".gitlab-ci.yml", GITLAB_DEPLOY, CLUSTER | {"ci": "gitlab", "framework": "worker"}
+    ),
     "github": Group(CI, GITHUB, REPOSITORY),
     "github company": Group(CI, GITHUB_COMPANY, ALL),
     "github token": Group(CI, GITHUB_TOKEN, {"git_server": "https://git.corp"}),
@@ -1981,9 +2420,10 @@ GROUPS = {
     "gitlab company": Group(".gitlab-ci.yml", GITLAB_COMPANY, ALL | {"ci": "gitlab"}),
     "pyproject": Group("pyproject.toml", PYPROJECT, REPOSITORY),
     "pyproject worker": Group("pyproject.toml", PYPROJECT_WORKER, {"framework": "worker"}),
-    "pyproject django": Group("pyproject.toml", PYPROJECT_DJANGO, {"framework": "django"}),
+    "pyproject django": Group("pyproject.toml", PYPROJECT_DJANGO, DJANGO),
     "pyproject company": Group("pyproject.toml", PYPROJECT_COMPANY, ALL),
     "renovate": Group("renovate.json", RENOVATE, REPOSITORY),
+    "renovate cluster": Group("renovate.json", RENOVATE_CLUSTER, CLUSTER),
     "editorconfig": Group(".editorconfig", EDITORCONFIG),
     "gitattributes": Group(".gitattributes", GITATTRIBUTES),
     "gitignore": Group(".gitignore", GITIGNORE),
@@ -1993,15 +2433,14 @@ GROUPS = {
     "settings worker": Group(
         "src/my_service/settings.py", SETTINGS_WORKER, {"framework": "worker"}
     ),
-    "settings django": Group(
-        "src/my_service/settings.py", SETTINGS_DJANGO, {"framework": "django"}
-    ),
+    "settings django": Group("src/my_service/settings.py", SETTINGS_DJANGO, DJANGO),
     "uvicorn": Group(SERVER, UVICORN),
     "granian asgi": Group(SERVER, GRANIAN_ASGI, {"server": "granian"}),
     "granian wsgi": Group(SERVER, GRANIAN_WSGI, {"framework": "flask", "server": "granian"}),
     "gunicorn": Group(SERVER, GUNICORN, {"framework": "flask"}),
     "worker": Group("src/my_service/worker.py", WORKER, {"framework": "worker"}),
     "worker server": Group(SERVER, WORKER_SERVER, {"framework": "worker"}),
+    "worker health": Group("src/my_service/health.py", WORKER_HEALTH, {"framework": "worker"}),
     "main": Group("src/my_service/__main__.py", MAIN),
     "drain": Group("src/my_service/drain.py", DRAIN),
     "logs": Group("src/my_service/logs.py", LOGS),

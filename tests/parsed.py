@@ -82,7 +82,7 @@ def python(text: str) -> dict[str, Any]:
             elif isinstance(node, ast.Dict):
                 pairs = zip(node.keys, node.values, strict=True)
                 found |= {str(value(key)): value(item) for key, item in pairs if key}
-            elif isinstance(node, ast.Call):
+            elif isinstance(node, ast.Call) and (node.args or not node.keywords):
                 add(found, f"{ast.unparse(node.func)}()", ", ".join(map(ast.unparse, node.args)))
             elif isinstance(node, ast.If | ast.IfExp):
                 add(found, "if", ast.unparse(node.test))
