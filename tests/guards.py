@@ -358,9 +358,9 @@ DOCKERFILE_DJANGO: list[Row] = [
         "static > RUN",
         Has(
             "--mount=from=system,source=/usr/local/lib,target=/usr/local/lib",
-            'mkdir -p "$STATIC_ROOT" && { ! grep -rq static_root src ||',
-            "my_service.manage collectstatic --no-input",
-            "; } && layer.sh normalize /rootfs",
+            'mkdir -p "$STATIC_ROOT" && { ! grep -rq static_root src ||'
+            " /app/.venv/bin/python -m my_service.manage collectstatic --no-input --verbosity=0; } &&",
+            "layer.sh normalize /rootfs",
         ),
         "the same layer from each build",
     ),
@@ -2263,6 +2263,30 @@ PRICING: list[Row] = [
     ("Order > lines", "Field(min_length=1, max_length=100)", "a bound"),
 ]
 
+# --- What its README says in figures ----------------------------------------------------------
+
+README: list[Row] = [
+    (
+        "",
+        Has("finishes its requests within 25 seconds and exits with 0"),
+        "the server's time to stop",
+    ),
+    (
+        "",
+        Has("up --detach --no-build --wait --wait-timeout 60 app"),
+        "as long as the pipeline waits",
+    ),
+]
+README_DJANGO: list[Row] = [
+    ("", Has("Each process does 8 requests at a time"), "the server's threads"),
+    ("", Has("Each of the 8 threads of a process"), "the server's threads"),
+]
+README_WORKER: list[Row] = [
+    ("", Has("within 25 seconds and exits with 0"), "the worker's time to stop"),
+    ("", Has("a file to touch every 5 seconds"), "the worker's heartbeat"),
+    ("", Has("it exits with 1, to be started again"), "the worker's exit code"),
+]
+
 # --- The questions ----------------------------------------------------------------------------
 
 QUESTIONS: list[Row] = [
@@ -2445,6 +2469,9 @@ GROUPS = {
     "drain": Group("src/my_service/drain.py", DRAIN),
     "logs": Group("src/my_service/logs.py", LOGS),
     "pricing": Group("src/my_service/pricing.py", PRICING),
+    "readme": Group("README.md", README, REPOSITORY),
+    "readme django": Group("README.md", README_DJANGO, DJANGO),
+    "readme worker": Group("README.md", README_WORKER, {"framework": "worker"}),
     "answers": Group(".copier-answers.yml", EVERY_ANSWER),
     **{
         f"answers {framework}": Group(

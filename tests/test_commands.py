@@ -1,5 +1,6 @@
 """Every command that a page gives is one: its program is known, and takes its options."""
 
+import ast
 import functools
 import itertools
 import json
@@ -8,10 +9,11 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import GIT_ENV, ROOT, Copy, commit
 from engine import Engine
 from guards import COMPANY, REPOSITORY
@@ -294,6 +296,23 @@ def test_shell_can_read_what_a_page_gives(project: Path) -> None:
     ]:
         run = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
         assert (run.returncode, run.stderr) == (0, ""), script
+
+
+@pytest.mark.render
+def test_examples_of_code_can_be_parsed(project: Path) -> None:
+    parsers: dict[str, Callable[[str], object]] = {
+        "yaml": lambda text: list(yaml.safe_load_all(text)),
+        "toml": tomllib.loads,
+        "json": json.loads,
+        "python": lambda text: compile(text, "example", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT),
+    }
+    pages = [(ROOT / page).read_text() for page in PAGES]
+    for page in [*pages, (project / "README.md").read_text()]:
+        for kind, text in re.findall(r"^```(\w+)\n(.+?)^```", page, re.MULTILINE | re.DOTALL):
+            if kind in parsers:
+                parsers[kind](text)
+            else:
+                assert kind in {"sh", "text", "dockerfile"}
 
 
 @pytest.mark.render
