@@ -541,8 +541,8 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
         ("a branch is made again", 'if ! git ls-remote --exit-code origin "refs/heads/$branch"; then', "if true; then", ("test_template_update.py::test_a_second_run_leaves_the_branch_to_people[github]",)),
     ],
     CI: [
-        ("changes are not tested", "  pull_request:\n  # Builds", "  # Builds", held("github")),
-        ("forks run with secrets", "  pull_request:\n  # Builds", "  pull_request_target:\n  # Builds", held("github")),
+        ("changes are not tested", "  pull_request:\n\n# Each job", "\n# Each job", held("github")),
+        ("forks run with secrets", "  pull_request:\n\n# Each job", "  pull_request_target:\n\n# Each job", held("github")),
         ("fixes of the base image wait for a push", '  schedule:\n    - cron: "43 4 * * 2"\n', "", held("github")),
         ("built each minute", '"43 4 * * 2"', '"* * * * *"', held("github")),
         ("changes are pushed", "github.event_name == 'pull_request' && 'image' || 'release'", "'release'", held("github")),
