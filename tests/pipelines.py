@@ -206,7 +206,9 @@ def as_here(host: Host, project: Path, lines: list[str]) -> list[str]:
     where they come from the host's own registry; the public ones are out of reach.
     """
     options = "--allow=network.host"
-    if host.registry.address not in (project / "Dockerfile").read_text():
+    # A project may be a folder of the repository.
+    (dockerfile,) = project.rglob("Dockerfile")
+    if host.registry.address not in dockerfile.read_text():
         options += " --set=*.pull=false"
     printed = [f"echo {line}" if line.startswith(tuple(NOT_RUN)) else line for line in lines]
     return [line.replace(" bake ", f" bake {options} ") for line in printed]

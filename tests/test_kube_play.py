@@ -156,10 +156,10 @@ class Host:
         return f"docker.io/library/{image}@{digest}"
 
     def start(self, image: str, address: str, *command: str) -> str:
-        """Start a container that sees the folder as /work; return its name."""
+        """Start a container that sees the folder as /files; return its name."""
         name = f"{self.prefix}-proxy"
         options = [f"--name={name}", f"--network={self.prefix}:ip={address}"]
-        options.append(f"--volume={self.folder}:/work:ro")
+        options.append(f"--volume={self.folder}:/files:ro")
         self.podman("run", "--detach", *options, image, *command)
         return name
 
@@ -260,7 +260,7 @@ class Proxy:
             path=self.path, failures=probe["failureThreshold"], places="\n".join(places)
         )
         write(host.folder, {"haproxy.cfg": settings, "quote.lua": QUOTE})
-        self.name = host.start(image, PROXY, "haproxy", "-f", "/work/haproxy.cfg")
+        self.name = host.start(image, PROXY, "haproxy", "-f", "/files/haproxy.cfg")
 
     def ask(self, command: str) -> str:
         """Send a command to its runtime interface and return the answer."""
@@ -277,7 +277,7 @@ class Proxy:
     def load(self) -> None:
         """Begin to send requests from CLIENTS connections, until `unload`."""
         wrk = f"wrk --threads=1 --connections={CLIENTS} --duration=10m --timeout=30s"
-        wrk += " --script=/work/quote.lua http://127.0.0.1:8080/quotes >/tmp/wrk 2>&1"
+        wrk += " --script=/files/quote.lua http://127.0.0.1:8080/quotes >/tmp/wrk 2>&1"
         script = f"echo $$ >/tmp/pid; exec {wrk}"
         self.host.podman("exec", "--detach", self.name, "sh", "-c", script)
 
