@@ -54,7 +54,8 @@ def build(project: Path, way: str, secrets: dict[str, str]) -> subprocess.Comple
 def test_a_package_of_the_index_arrives_and_no_secret_stays(
     engine: Engine, copy: Copy, index: Index, tmp_path: Path, way: str, kind: str
 ) -> None:
-    name = f"{way.split()[-1]}_{kind}"
+    # Each its own, since they may be built at the same time.
+    name = f"{way.replace(' ', '_')}_{kind}"
     project = make(copy, index, tmp_path / name, name, kind)
     done = build(project, way, index.secrets)
     assert done.returncode == 0, done.stdout + done.stderr
