@@ -163,7 +163,7 @@ def test_renovates_own_validator_judges_the_configuration(
 
 
 @pytest.mark.project
-def test_renovate_finds_a_release_of_every_dependency(
+def test_renovate_finds_a_release_in_each_framework(
     validator: list[str], copy: Copy, tmp_path: Path
 ) -> None:
     """By its own lookup, in a project of each framework whose lock has an older version."""
