@@ -383,9 +383,9 @@ def test_the_date_of_a_commit_is_the_images_and_keeps_its_layers(
         assert docker("image", "inspect", "--format={{.Created}}", image).stdout.strip() == date
         layers.append(engine.layers(image))
     assert layers[0] == layers[1]
-    # BuildKit names a step again when it goes on with its log after that of another.
-    (step,) = {*re.findall(r"^#(\d+) \[deps 1/1\]", log, re.MULTILINE)}
-    assert f"#{step} CACHED" in log
+    # BuildKit numbers a step again when it merges it with an equal one: what ran is in its output.
+    assert "[deps 1/1]" in log
+    assert not re.search(r"^#\d+ [\d.]+ Installed \d+ packages", log, re.MULTILINE)
 
 
 @pytest.mark.parametrize("host", ["github"], indirect=True)

@@ -1,5 +1,7 @@
 """A project that was edited and updated still builds, and runs with its edits in it."""
 
+import re
+
 import pytest
 from conftest import releases
 from edits import EDITS
@@ -55,13 +57,18 @@ def test_updated_project_builds_and_serves(
 def test_updated_django_serves_its_static_files_as_before(
     workshop: Workshop, engine: Engine, version: str
 ) -> None:
-    """Its source has no place to collect them in."""
+    """Under names with a hash, unless its source has no place to collect them in."""
     with workshop.edited(version, {"framework": "django"}) as project:
         update(project, NOW)
         assert not unmerged(project)
+        (package,) = (project / "src").iterdir()
+        hashed = "STATIC_ROOT" in (package / "settings.py").read_text()
         image = engine.build(project, f"updated-django-{version}")
     with engine.serve(image, *CLOSED) as container:
         container.wait_until_healthy()
-        assert 'href="/static/admin/css/base.css"' in fetch(container, "/admin/login/")[2]
-        status, headers, _ = fetch(container, "/static/admin/css/base.css")
-        assert (status, headers["Cache-Control"]) == (200, "max-age=60, public")
+        page = fetch(container, "/admin/login/")[2]
+        (styles,) = re.findall(r'href="(/static/admin/css/base\b.*?\.css)"', page)
+        status, headers, _ = fetch(container, styles)
+    assert (styles != "/static/admin/css/base.css") == hashed
+    cached = "max-age=315360000, public, immutable" if hashed else "max-age=60, public"
+    assert (status, headers["Cache-Control"]) == (200, cached)
