@@ -24,7 +24,7 @@ from measure import CGROUPS, Sizes
 from report import Curve, Results, curves, table
 
 # What is added to the generated service: packages, and modules of the project.
-PACKAGES = ["", "pandas", "pandas scipy scikit-learn"]
+PACKAGES = ["", "pandas", "pandas scipy scikit-learn matplotlib alembic boto3"]
 MODULES = [0, 100, 1000]
 MODULE = '''"""Part {number} of the project."""
 
