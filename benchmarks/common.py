@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-from conftest import release  # noqa: E402
+from helpers.repository import release  # noqa: E402
 
 
 def say(text: str) -> None:

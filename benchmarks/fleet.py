@@ -4,10 +4,10 @@
     uv run python benchmarks/fleet.py --future "all pins"  # and after it comes an imagined one
 
 The projects are of every release, framework and server. Their other answers and their edits, those
-of tests/edits.py, are drawn at random from the seed. Each update is a process of its own. It needs
-neither Docker nor a network, but for --build. The exit code is 1 when an edit or an answer is lost,
-when a conflict has another cause than a line that both sides changed, or when a project differs
-from a fresh one with the same edits.
+of tests/helpers/edits.py, are drawn at random from the seed. Each update is a process of its own.
+It needs neither Docker nor a network, but for --build. The exit code is 1 when an edit or an answer
+is lost, when a conflict has another cause than a line that both sides changed, or when a project
+differs from a fresh one with the same edits.
 """
 
 import argparse
@@ -31,22 +31,13 @@ from typing import TypeVar
 
 import pytest
 from common import machine, released, say
-from conftest import commit, git, quicken, releases
-from edits import EDITS, Edit, fitting
-from engine import Engine
-from futures import FUTURES
-from updates import (
-    NOW,
-    Answers,
-    Questions,
-    Workshop,
-    files,
-    is_yours,
-    make,
-    parse,
-    stored,
-    unmerged,
-)
+from helpers.edits import EDITS, Edit, fitting
+from helpers.engine import Engine
+from helpers.files import files, parse
+from helpers.future_releases import FUTURES
+from helpers.quick import quicken
+from helpers.repository import commit, git, releases
+from helpers.updates import NOW, Answers, Questions, Workshop, is_yours, make, stored, unmerged
 
 # As lib/modules/manager/copier/artifacts.ts of Renovate calls it where no scripts are allowed.
 RENOVATE = ["update", "--skip-answered", "--defaults", "--answers-file", ".copier-answers.yml"]
@@ -234,7 +225,7 @@ class DryRun:
             try:
                 wanted = workshop.expected(old, self.new, kept, *edits.values())
             except AssertionError as error:
-                member.error = f"an edit does not fit the release, see tests/edits.py: {error}"
+                member.error = f"an edit does not fit the release (tests/helpers/edits.py): {error}"
                 return member
         member.different = [
             path
@@ -466,9 +457,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--projects", type=positive, default=300, help="how many (300)")
     parser.add_argument("--seed", type=int, default=0, help="of answers and edits (0)")
     parser.add_argument("--jobs", type=positive, default=cores, help=f"at a time ({cores})")
-    future = "an imagined release after the working tree, one of tests/futures.py"
+    future = "an imagined release after the working tree, one of tests/helpers/future_releases.py"
     parser.add_argument("--future", choices=FUTURES, metavar="NAME", help=future)
-    only = "only these edits of tests/edits.py; can be repeated"
+    only = "only these edits of tests/helpers/edits.py; can be repeated"
     parser.add_argument("--edit", choices=EDITS, action="append", metavar="NAME", help=only)
     parser.add_argument("--build", type=positive, default=0, metavar="N", help="build N images (0)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="where to keep every value")

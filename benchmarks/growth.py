@@ -18,7 +18,7 @@ from os import geteuid, getpid
 from pathlib import Path
 
 from common import released, say
-from engine import Engine
+from helpers.engine import Engine
 from image import LAYOUTS, Bench, Facts, Layout, about, prepare, render
 from measure import CGROUPS, Sizes
 from report import Curve, Results, curves, table

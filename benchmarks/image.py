@@ -23,12 +23,12 @@ from pathlib import Path
 import yaml
 from common import machine, released, say
 from copier import run_copy
-from engine import Engine, docker
+from helpers.engine import Engine, docker
+from helpers.pipelines import registry
+from helpers.service import ORDER
 from measure import Sizes, Wrk, started
 from node import Node, unavailable
-from pipelines import registry
 from report import Results, drawing, table
-from test_contract import ORDER
 
 HERE = Path(__file__).parent
 LAYOUTS = HERE / "layouts"

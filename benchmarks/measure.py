@@ -16,10 +16,10 @@ from datetime import datetime
 from os import sysconf
 from pathlib import Path
 
-from engine import CLOSED, Container, Engine, docker
-from listeners import free_port
-from test_contract import ACCEPT, ORDER
-from test_render import PINS
+from helpers.engine import CLOSED, Container, Engine, docker
+from helpers.listeners import free_port
+from helpers.service import ACCEPT, ORDER
+from helpers.template import PINS
 
 # The port inside the container.
 PORT = 8000

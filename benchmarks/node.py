@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import common  # noqa: F401  (finds the tests' helpers)
-from engine import Engine, docker
+from helpers.engine import Engine, docker
+from helpers.pipelines import registry
 from measure import OPTIONS, PORT, first_answer
-from pipelines import registry
 
 SECONDS = 60
 

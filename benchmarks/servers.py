@@ -21,10 +21,10 @@ from statistics import median
 
 from common import machine, released, say
 from copier import run_copy
-from engine import Container, Engine, docker
+from helpers.engine import Container, Engine, docker
+from helpers.service import ORDER, RESOURCES
+from helpers.template import DEFAULT_PYTHON, SERVICES, extension
 from measure import SECONDS, Sizes, Wrk, started
-from test_contract import ORDER, PYTHON, RESOURCES
-from test_render import SERVICES, extension
 
 VERSION = "v9999.0.0"
 PRELOADED = "/preloaded.so"
@@ -117,7 +117,7 @@ def main() -> None:
             values.setdefault(service, []).append(service.run(wrk, image, arguments.more))
             time.sleep(0.5)
     engine.remove_images()
-    about = machine() | {"rounds": arguments.rounds, "seconds": SECONDS, "python": PYTHON}
+    about = machine() | {"rounds": arguments.rounds, "seconds": SECONDS, "python": DEFAULT_PYTHON}
     said = "Medians of {rounds} rounds of {seconds} s on {machine}, Python {python}, {date}."
     print(said.format_map(about) + "\n")
     head = ["framework", "server", "processes", "first answer, s", "requests/s", "MB"]

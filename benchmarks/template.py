@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from common import machine, released, say
-from conftest import commit, git
+from helpers.repository import commit, git
 
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 FIRST, NEXT = "v9999.0.0", "v9999.1.0"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edits import append, change
-from futures import CI, DOCKERFILE, GITLAB, put, replace
-from test_answers import BAD
+from helpers.answers import BAD
+from helpers.files import append, change, put, replace
+from helpers.future_releases import CI, DOCKERFILE, GITLAB
 
 COMPOSE = "template/compose.yaml.jinja"
 BAKE = "template/docker-bake.hcl.jinja"

@@ -1,6 +1,6 @@
 """The single values that guard something in what is rendered: where each stands, and why.
 
-A row is a path in a parsed file (tests/parsed.py), what is there, and the reason. To hold one value more, add a row.
+A row is a path in a parsed file (tests/helpers/parsed.py), what is there, and the reason. To hold one value more, add a row.
 """
 
 from collections.abc import Sequence

@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from conftest import ROOT, git, release, run_tests
 from faults import FAULTS, Fault
-from updates import NOW
+from helpers.repository import ROOT, git, release, run_tests
+from helpers.updates import NOW
 
 
 @contextmanager

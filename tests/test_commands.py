@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import GIT_ENV, ROOT, Copy, commit
-from engine import Engine
 from guards import COMPANY, REPOSITORY
-from parsed import parsed
-from test_render import ASKED
+from helpers.engine import Engine
+from helpers.parsed import parsed
+from helpers.project import Copy
+from helpers.repository import GIT_ENV, ROOT, commit
+from helpers.template import ASKED
 
 PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 # Between them they have every part that a README can have.

@@ -7,17 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Copy, commit, write
-from engine import Engine, docker, secret_options, uncompressed
-from git_server import TOKEN, USER, GitServer, https_server, ssh_server
-from listeners import PROXY_PASSWORD, proxy
-from package_index import PASSWORD as INDEX_PASSWORD
-from package_index import USER as INDEX_USER
-from package_index import Index, package_index
-from pipelines import MIRROR_PASSWORD, mirror
-from shapes import resolve
-from test_podman import BASES
-from test_project import PYTHON
+from helpers.engine import Engine, docker, secret_options, uncompressed
+from helpers.files import write
+from helpers.git_server import TOKEN, USER, GitServer, https_server, ssh_server
+from helpers.image import BASES
+from helpers.listeners import PROXY_PASSWORD, proxy
+from helpers.package_index import PASSWORD as INDEX_PASSWORD
+from helpers.package_index import USER as INDEX_USER
+from helpers.package_index import Index, package_index
+from helpers.pipelines import MIRROR_PASSWORD, mirror
+from helpers.project import PYTHON, Copy
+from helpers.repository import commit
+from helpers.shapes import resolve
 
 pytestmark = pytest.mark.image
 

@@ -19,29 +19,21 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Copy
-from engine import CLOSED, Container, Engine, docker
-from test_render import ASKED, PINS, choices, extension
-from test_render import SERVICES as EVERY_SERVICE
-from updates import WITHOUT_A_LOCK
+from helpers.engine import CLOSED, Container, Engine, docker
+from helpers.project import PYTHON, Copy
+from helpers.repository import ROOT
+from helpers.service import ACCEPT, ORDER, RESOURCES
+from helpers.template import ASKED, DEFAULT_PYTHON, PINS, choices, extension
+from helpers.template import SERVICES as EVERY_SERVICE
 
 pytestmark = pytest.mark.image
 
 IMAGES = choices(ASKED["image"])
-# What a new project gets; the other versions are asked of one framework.
-PYTHON = WITHOUT_A_LOCK["python_version"]
-
-ORDER = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
-# What is sent where, when the resource is no route of its own.
-CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
-TOOL = {"name": "create_quote", "arguments": {"order": ORDER}}
-RESOURCES: dict[str, tuple[str, Any]] = {"mcp": ("/mcp", CALL | {"params": TOOL})}
-ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
 # Those that answer requests; what takes jobs has tests of its own.
 SLIM = [
-    (service["framework"], service["server"], "slim", PYTHON)
+    (service["framework"], service["server"], "slim", DEFAULT_PYTHON)
     for service in EVERY_SERVICE
     if "app.py" in extension(service["framework"])["src"]
 ]
@@ -53,12 +45,12 @@ SERVICES = [
     *SLIM,
     # Of the other images one for each framework, and one for each way to serve.
     *(
-        (framework, server, image, PYTHON)
+        (framework, server, image, DEFAULT_PYTHON)
         for image in IMAGES
         if image != "slim"
         for framework, server, *_ in SLIM
         if server == next(iter(extension(framework)["servers"]))
-        or (framework, server, "slim", PYTHON) in ONE_A_SERVER
+        or (framework, server, "slim", DEFAULT_PYTHON) in ONE_A_SERVER
     ),
     # Beside the first framework, which the tests of the image build with every Python.
     ("flask", "gunicorn", "slim", "3.11"),
@@ -580,7 +572,7 @@ def stop_under_load(service: Service, workers: int, signals: int) -> None:
         client = subprocess.Popen(
             [
                 *("docker", "run", "--rm", f"--network=container:{container.name}", service.base),
-                *("python", "-u", "-c", (ROOT / "tests" / "load.py").read_text()),
+                *("python", "-u", "-c", (ROOT / "tests/helpers/load.py").read_text()),
                 *("8000", service.path, json.dumps(service.body)),
             ],
             stdout=subprocess.PIPE,
@@ -776,15 +768,14 @@ def test_traces_have_the_id_of_the_request(
     engine: Engine, copy: Copy, tmp_path: Path, framework: str
 ) -> None:
     """By the packages, the command and the variables that a project's README names."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    project = copy(tmp_path / framework, framework=framework, python_version=python)
+    project = copy(tmp_path / framework, framework=framework, python_version=PYTHON)
     readme = (project / "README.md").read_text()
     (add,) = re.findall(r"^uv add opentelemetry.+$", readme, re.MULTILINE)
     (block,) = re.findall(r"^```yaml\n(command: .+?)^```$", readme, re.MULTILINE | re.DOTALL)
     run = yaml.safe_load(block)
     environment = os.environ | {"UV_PYTHON": sys.executable}
     subprocess.run([*add.split(), "--no-sync"], cwd=project, env=environment, check=True)
-    service = Service(engine, project, framework, python)
+    service = Service(engine, project, framework, PYTHON)
 
     here = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", "WEB_CONCURRENCY": "2"}
     soon = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRIC_EXPORT_INTERVAL": "100"}

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.cookies import SimpleCookie
 from pathlib import Path
-from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
-from conftest import Copy, write
-from edits import append
-from engine import CLOSED, Container, Engine, docker
+from helpers.engine import CLOSED, Container, Engine, docker
+from helpers.files import append, write
+from helpers.project import Copy
+from helpers.service import fetch
 
 pytestmark = pytest.mark.image
 
@@ -41,7 +41,6 @@ exec "$postgres" -D . -c 'listen_addresses=*'
 # Both servers and both images.
 KINDS = [("gunicorn", "slim"), ("granian", "distroless")]
 MANAGE = ["python", "-m", "my_service.manage"]
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture(scope="module", params=KINDS, ids="-".join)
@@ -88,17 +87,6 @@ def postgres(engine: Engine, postgres_image: str, at: list[str]) -> Iterator[Con
 def migrate(engine: Engine, image: str, at: list[str], *options: str) -> None:
     """Run the migrations as a README of a project says, in a closed container."""
     engine.run(*CLOSED, *at, image, *MANAGE, "migrate", *options)
-
-
-def fetch(
-    container: Container, path: str, form: dict[str, str] | None = None, cookies: str = ""
-) -> tuple[int, http.client.HTTPMessage, str]:
-    """Request a page, or post a form; return the status, the headers and the text."""
-    with closing(http.client.HTTPConnection(*container.address, timeout=30)) as connection:
-        method, body = ("GET", None) if form is None else ("POST", urlencode(form))
-        connection.request(method, path, body, {"Cookie": cookies, **FORM})
-        response = connection.getresponse()
-        return response.status, response.headers, response.read().decode()
 
 
 def cookies(headers: http.client.HTTPMessage) -> dict[str, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
-from test_render import ASKED
+from helpers.repository import ROOT
+from helpers.template import ASKED
 
 pytestmark = pytest.mark.render
 

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Copy, commit, git, write
 from copier import run_copy, run_recopy
-from engine import CLOSED, Engine, docker
-from shapes import OWNED, SHAPES, Shape, app, project, resolve
-from test_answers import assert_prompt_has_room
-from test_image import empty_package_cache
-from test_render import texts
-from updates import NOW, Workshop, unmerged, update
+from helpers.answers import BAD_EXISTING, assert_prompt_has_room
+from helpers.engine import CLOSED, Engine, docker
+from helpers.files import texts, write
+from helpers.image import empty_package_cache
+from helpers.project import Copy
+from helpers.repository import commit, git
+from helpers.shapes import OWNED, SHAPES, Shape, app, project, resolve
+from helpers.updates import NOW, Workshop, unmerged, update
 
 IMAGE = pytest.mark.image
 RENDER = pytest.mark.render
@@ -267,22 +268,8 @@ def test_stored_answers_stay_when_the_lock_changes(template: Path, tmp_path: Pat
     assert not unmerged(folder)
 
 
-BAD = [
-    *(("command", value, "a list, as ") for value in ['""', "uvicorn app:app", "[]", "{a: b}", "8000", '[""]', "[[a]]"]),
-    *((name, value, "relative paths") for name in ("sources", "files", "manifests")
-      for value in ["/etc", "../x", "a/../b", "*.py", "a  b", " a", "a ", "-a", "a/", "a//b", "./a", "a\nb", "$HOME", "a/*"]),
-    *(("uv_options", value, "--package/--extra/--group NAME") for value in [
-        "--no-dev", "--package", "api", "--extra a --all-groups", "--extra a; id", "--extra  a", "--extra a ", "--index x",
-    ]),
-    *(("health_path", value, "a path .* or empty") for value in ["healthz", "http://x/", "/a b", "/'", "/a?b", "/a\n"]),
-    *(("port", value, "1024 to 65535, or empty") for value in ["80", "x"]),
-    ("version_from", "hg", "git"),
-    ("checks", "[Everything]", "Format"),
-]  # fmt: skip
-
-
 @RENDER
-@pytest.mark.parametrize(("question", "value", "allowed"), BAD)
+@pytest.mark.parametrize(("question", "value", "allowed"), BAD_EXISTING)
 def test_bad_answer_is_refused_by_name_and_nothing_is_written(
     template: Path, tmp_path: Path, question: str, value: str, allowed: str
 ) -> None:

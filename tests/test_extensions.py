@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, commit, git, release, run_tests
 from copier import run_copy
-from test_render import ASKED, FRAMEWORKS, PINS, choices, extension, template_files, texts
+from helpers.files import texts
+from helpers.repository import ROOT, commit, git, release, run_tests
+from helpers.template import ASKED, FRAMEWORKS, PINS, choices, extension, template_files
 
 pytestmark = pytest.mark.render
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, commit, git, release, releases
-from edits import EDITS, append, change
 from faults import close_up
-from futures import FUTURES, replace
-from updates import NOW, make, unmerged
+from helpers.edits import EDITS
+from helpers.files import append, change, replace
+from helpers.future_releases import FUTURES
+from helpers.repository import ROOT, commit, git, release, releases
+from helpers.updates import NOW, make, unmerged
 
 pytestmark = pytest.mark.render
 

@@ -3,9 +3,10 @@
 import os
 
 import pytest
-from edits import EDITS, fitting, together
-from futures import FUTURES
-from updates import NOW, Answers, Workshop, files, update
+from helpers.edits import EDITS, fitting, together
+from helpers.files import files
+from helpers.future_releases import FUTURES
+from helpers.updates import NOW, Answers, Workshop, update
 
 pytestmark = pytest.mark.update
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Copy
 from guards import ALL, GROUPS, OWN, Group
-from parsed import find, parsed
-from test_render import texts
+from helpers.files import texts
+from helpers.parsed import find, parsed
+from helpers.project import Copy
+from helpers.repository import ROOT
 
 pytestmark = pytest.mark.render
 

@@ -10,41 +10,31 @@ import subprocess
 import tarfile
 import tomllib
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from conftest import ROOT, Copy, commit
-from edits import EDITS, append, change
-from engine import CLOSED, Engine, docker
-from test_project import PYTHON, uv
-from test_render import ASKED, PINS, choices, texts
-from updates import WITHOUT_A_LOCK
+from helpers.edits import EDITS
+from helpers.engine import CLOSED, Engine, docker
+from helpers.files import append, change, texts
+from helpers.image import EPOCH_1980, base_of, empty_package_cache
+from helpers.project import PYTHON, Copy, uv
+from helpers.repository import ROOT, commit
+from helpers.template import ASKED, DEFAULT_PYTHON, PINS, choices
 
 pytestmark = pytest.mark.image
 
 PYTHONS = choices(ASKED["python_version"])
 IMAGES = choices(ASKED["image"])
 
-# The date of every file that the Dockerfile adds: the first day that a ZIP file can hold.
-EPOCH_1980 = 315532800
 
 # A library, a program with a group of its own, two that the base has already, and a user.
 APT = "libpq5 openssh-client openssl gzip dbus-system-bus-common"
 
 # What distroless leaves out of the standard library: it installs, needs a screen, or tests Python.
 LEFT_OUT = re.compile(r"ensurepip|idlelib|pydoc_data|_?tkinter|turtle|turtledemo|_\w*test\w*")
-
-
-def base_of(project: Path) -> str:
-    """Give the image that a project's Dockerfile starts from."""
-    (base,) = re.findall(r"FROM (python:\S+)", (project / "Dockerfile").read_text())
-    return str(base)
 
 
 def added_to(engine: Engine, base: list[str], image: str) -> list[tarfile.TarInfo]:
@@ -63,22 +53,6 @@ def set_up_uv(project: Path, line: str) -> None:
     before, found, after = pyproject.read_text().partition("[tool.uv]\n")
     assert found
     pyproject.write_text(f"{before}{found}{line}\n{after}")
-
-
-@contextmanager
-def empty_package_cache(project: Path) -> Iterator[None]:
-    """Give the builds of a project a package cache of their own, which is empty and goes again."""
-    name = uuid4().hex
-    dockerfile = project / "Dockerfile"
-    shared = dockerfile.read_text()
-    own = shared.replace("type=cache,target=", f"type=cache,id={name},target=")
-    assert own.count(name) == shared.count("type=cache") > 0
-    dockerfile.write_text(own)
-    try:
-        yield
-    finally:
-        dockerfile.write_text(shared)
-        docker("buildx", "prune", "--force", f"--filter=description~={name}")
 
 
 @pytest.fixture(
@@ -149,7 +123,7 @@ def test_same_input_gives_the_same_layers(engine: Engine, edited: Path, image: s
 
 @pytest.mark.parametrize(
     "project",
-    [(WITHOUT_A_LOCK["python_version"], kind) for kind in IMAGES],
+    [(DEFAULT_PYTHON, kind) for kind in IMAGES],
     indirect=True,
     ids="-".join,
 )

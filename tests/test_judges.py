@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Copy, commit
-from engine import Engine
-from git_server import ssh_agent
-from test_render import ASKED, FRAMEWORKS, PINS, choices
+from helpers.engine import Engine
+from helpers.git_server import ssh_agent
+from helpers.project import Copy
+from helpers.repository import ROOT, commit
+from helpers.template import ASKED, FRAMEWORKS, PINS, choices
 
 WORKFLOWS = [
     "actionlint",

@@ -14,11 +14,12 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from conftest import Copy, write
-from engine import Engine
-from test_kubernetes import CLUSTER, Cluster, Object, render
-from test_podman import PREFIX
-from test_worker import BROKER, ORDER
+from helpers.cluster import CLUSTER, Cluster, Object, render
+from helpers.engine import Engine
+from helpers.files import write
+from helpers.podman import PREFIX
+from helpers.project import Copy
+from helpers.service import BROKER, ORDER
 
 # Each call of PODMAN_PREFIX is like a machine that has just started: what ran before is forgotten.
 # So no other test may call it meanwhile.

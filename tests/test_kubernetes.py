@@ -5,29 +5,24 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
-from conftest import GIT_ENV, ROOT, Copy, commit, git
-from edits import DEPLOYMENT, PRODUCTION, change, loaded
-from test_render import FRAMEWORKS, texts
-from updates import update
+from helpers.cluster import CLUSTER, IMAGE, Cluster, Object, render
+from helpers.files import change, loaded, texts
+from helpers.project import DEPLOYMENT, PRODUCTION, Copy
+from helpers.repository import GIT_ENV, ROOT, commit, git
+from helpers.template import FRAMEWORKS
+from helpers.updates import update
 
 pytestmark = pytest.mark.render
 
 # The oldest and the newest minor version that Kubernetes supports.
 VERSIONS = ("1.35", "1.37")
 
-DIGEST = "sha256:" + "1" * 64
-IMAGE = f"registry.example.com/acme/orders@{DIGEST}"
 
-CLUSTER = {"deploy": "kubernetes"}
 EXISTING = CLUSTER | {"framework": "existing", "command": '["orders"]'}
 # Every framework, and existing code of which more and less is known.
 SHAPES = {framework: CLUSTER | {"framework": framework} for framework in FRAMEWORKS} | {
@@ -35,58 +30,6 @@ SHAPES = {framework: CLUSTER | {"framework": framework} for framework in FRAMEWO
     "existing, a port": EXISTING,
     "existing, no port": EXISTING | {"port": ""},
 }
-
-Object = dict[str, Any]
-
-
-@dataclass
-class Cluster:
-    """What one project gives to a cluster."""
-
-    project: Path
-    rendered: Path
-
-    @cached_property
-    def objects(self) -> list[Object]:
-        """All objects, in order."""
-        return list(yaml.safe_load_all(self.rendered.read_text()))
-
-    def of(self, kind: str) -> list[Object]:
-        """Return the objects of a kind."""
-        return [found for found in self.objects if found["kind"] == kind]
-
-    @property
-    def deployment(self) -> Object:
-        """The one Deployment."""
-        (found,) = self.of("Deployment")
-        return found
-
-    @property
-    def pods(self) -> Iterator[Object]:
-        """The template of each kind of pod."""
-        for found in self.objects:
-            if found["kind"] in {"Deployment", "Job"}:
-                yield found["spec"]["template"]
-
-    @property
-    def app(self) -> Object:
-        """The container of the service."""
-        (found,) = self.deployment["spec"]["template"]["spec"]["containers"]
-        return dict(found)
-
-    @property
-    def port(self) -> int | None:
-        """Where the image listens, if it does."""
-        found = re.search(r"^ENV PORT=(\d+)$", (self.project / "Dockerfile").read_text(), re.M)
-        return int(found[1]) if found else None
-
-
-def render(project: Path, overlay: str = "production", image: str = IMAGE) -> str:
-    """Return what deploy/render.sh prints; a failure raises AssertionError."""
-    command = ["sh", "deploy/render.sh", overlay, image]
-    run = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
 
 
 def containers(pod: Object) -> list[Object]:

@@ -1,9 +1,10 @@
 """The layout of what updates merge: git finds the place of an edit again by the lines around it."""
 
 import pytest
-from conftest import releases
-from edits import WORKFLOW, sections
-from updates import NOW, Answers, Questions, Workshop, files, is_yours, stored
+from helpers.files import files, sections
+from helpers.project import WORKFLOW
+from helpers.repository import releases
+from helpers.updates import NOW, Answers, Questions, Workshop, is_yours, stored
 
 pytestmark = pytest.mark.render
 

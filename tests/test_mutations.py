@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from conftest import ROOT
 from faults import FAULTS, GATE, TEXTS, Fault
+from helpers.repository import ROOT
 from mutations import copied, noticed
 
 

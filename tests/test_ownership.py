@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Copy, commit
-from edits import EDITS, change
-from test_render import ASKED, FRAMEWORKS, choices
-from updates import files, is_yours, yours
+from helpers.edits import EDITS
+from helpers.files import change, files
+from helpers.project import Copy
+from helpers.repository import ROOT, commit
+from helpers.template import ASKED, FRAMEWORKS, choices
+from helpers.updates import is_yours, yours
 
 RENOVATE = "44.121.2"
 

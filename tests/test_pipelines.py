@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Copy, commit, git, without
-from edits import WORKFLOW, loaded
-from engine import CLOSED, Engine, docker
-from git_server import TOKEN, GitServer, https_server, ssh_server
-from listeners import free_port
-from package_index import ON_THIS_NETWORK, PASSWORD, Index
-from pipelines import (
+from helpers.engine import CLOSED, Engine, docker
+from helpers.files import loaded
+from helpers.git_server import TOKEN, GitServer, https_server, ssh_server
+from helpers.image import BASES
+from helpers.listeners import free_port
+from helpers.package_index import ON_THIS_NETWORK, PASSWORD, Index
+from helpers.pipelines import (
     NOT_RUN,
     Host,
     missing_tools,
@@ -25,8 +25,9 @@ from pipelines import (
     run_github,
     run_gitlab,
 )
-from test_podman import BASES
-from test_project import PYTHON
+from helpers.programs import skip_or_fail
+from helpers.project import PYTHON, WORKFLOW, Copy
+from helpers.repository import ROOT, commit, git
 
 pytestmark = pytest.mark.pipeline
 
@@ -42,7 +43,7 @@ Project = Callable[..., Path]
 def tools(engine: Engine) -> None:
     """Have the programs that run pipelines; without one skip, or fail where REQUIRE_ENGINE=1."""
     if missing := missing_tools():
-        without(f"not installed: {', '.join(missing)}")
+        skip_or_fail(f"not installed: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="module")
@@ -440,7 +441,7 @@ def arm64(engine: Engine) -> None:
     """Have an engine that runs arm64; without an emulator skip, or fail where REQUIRE_ENGINE=1."""
     if "linux/arm64" in docker("buildx", "inspect").stdout:
         return
-    without("this machine cannot run linux/arm64")
+    skip_or_fail("this machine cannot run linux/arm64")
 
 
 def joining(project: Path) -> list[str]:

@@ -2,47 +2,29 @@
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import Copy
-from engine import CLOSED, Engine
-from git_server import https_server, ssh_server
-from listeners import PROXY_PASSWORD, proxy
-from package_index import Index, package_index
-from pipelines import mirror
-from test_project import PYTHON
-from test_render import PINS
+from helpers.engine import CLOSED, Engine
+from helpers.git_server import https_server, ssh_server
+from helpers.image import BASES
+from helpers.listeners import PROXY_PASSWORD, proxy
+from helpers.package_index import Index, package_index
+from helpers.pipelines import mirror
+from helpers.podman import PREFIX, layers, run
+from helpers.project import PYTHON, Copy
 
 # All that uses Podman is one after the other: tests/test_kube_play.py says why.
 pytestmark = [pytest.mark.image, pytest.mark.xdist_group("podman")]
 
-# A command that runs podman and buildah, where they are not on the PATH.
-PREFIX = shlex.split(os.environ.get("PODMAN_PREFIX", ""))
 
 # Docker writes a layer without a file for WORKDIR; Buildah writes none.
 EMPTY_LAYER = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 
-BASES = [f"python:{PYTHON}-slim-{PINS['suite']}", f"ghcr.io/astral-sh/uv:{PINS['uv']}"]
 BUILD = ["build", "--layers", "--pull=never", "--network=host", "--format=docker"]
-
-
-def run(*command: str, cwd: Path | None = None) -> str:
-    """Run podman or buildah and return what it prints; a failure raises AssertionError."""
-    done = subprocess.run([*PREFIX, *command], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def layers(image: str) -> list[str]:
-    """Return the digests of the layers of an image of Podman's."""
-    template = "--format={{json .RootFS.Layers}}"
-    found: list[str] = json.loads(run("podman", "image", "inspect", template, image))
-    return found
 
 
 @pytest.fixture(scope="module")

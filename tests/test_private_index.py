@@ -6,10 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Copy
-from engine import Engine, docker
-from package_index import PASSWORD, SECRETS, USER, Index
-from test_project import PYTHON
+from helpers.engine import Engine, docker
+from helpers.package_index import PASSWORD, SECRETS, USER, Index
+from helpers.project import PYTHON, Copy
 
 pytestmark = pytest.mark.image
 

@@ -1,27 +1,14 @@
 """A generated project is green by its own tools, on the Python that runs these tests."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Copy, commit, git
-from test_render import PINS, SERVICES, extension
+from helpers.project import PYTHON, Copy, uv
+from helpers.repository import ROOT, commit, git
+from helpers.template import PINS, SERVICES, extension
 
 pytestmark = pytest.mark.project
-
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def uv(project: Path, *arguments: str) -> str:
-    """Run uv in a project on this Python; give what it prints."""
-    command = ["uv", *arguments]
-    environment = os.environ | {"UV_PYTHON": sys.executable}
-    run = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
 
 
 @pytest.fixture(scope="module", params=SERVICES, ids=lambda param: "-".join(param.values()))

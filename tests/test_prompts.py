@@ -6,17 +6,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import test_answers
-import test_existing
-from conftest import Copy, commit
-from terminal import CLEAR, DOWN, ENTER, UP, Terminal
-from test_render import ASKED, FRAMEWORKS, PINS
-from updates import OTHERS, stored
+from helpers.answers import BAD, BAD_EXISTING, OTHERS
+from helpers.project import Copy
+from helpers.repository import commit
+from helpers.template import ASKED, FRAMEWORKS, PINS
+from helpers.terminal import CLEAR, DOWN, ENTER, UP, Terminal
+from helpers.updates import stored
 
 # For each question that is answered in words, the first wrong answer that can be typed.
 WRONG = {
     name: value
-    for name, value, _ in reversed([*test_answers.BAD, *test_existing.BAD])
+    for name, value, _ in reversed([*BAD, *BAD_EXISTING])
     if value.strip() == value != "" and value.isprintable()
 }
 RIGHT = OTHERS | {

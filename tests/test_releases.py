@@ -7,9 +7,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, git, releases
-from edits import EDITS, fitting, together
-from updates import NOW, Answers, Questions, Workshop, content, files, is_yours
+from helpers.edits import EDITS, fitting, together
+from helpers.files import files
+from helpers.repository import ROOT, git, releases
+from helpers.updates import NOW, Answers, Questions, Workshop, content, is_yours
 
 # Each edit alone from the first release, in what most people have and in what nobody has;
 # EVERY_UPDATE=1 does all releases and variants.

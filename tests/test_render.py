@@ -15,44 +15,27 @@ import jinja2
 import jinja2.meta
 import pytest
 import yaml
-from conftest import ROOT, Copy, git
 from copier._jinja_ext import YieldExtension
 from copier._user_data import Question
+from helpers.files import parse, texts
+from helpers.project import Copy
+from helpers.repository import ROOT
+from helpers.template import (
+    ASKED,
+    CONFIG,
+    FRAMEWORKS,
+    PINS,
+    QUESTIONS,
+    SERVICES,
+    choices,
+    extension,
+    template_files,
+)
 from jinja2_ansible_filters import AnsibleCoreFiltersExtension
 from pytest_copie.plugin import Copie
-from updates import parse
 
 pytestmark = pytest.mark.render
 
-CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())
-QUESTIONS = {name: value for name, value in CONFIG.items() if not name.startswith("_")}
-ASKED = {name: q for name, q in QUESTIONS.items() if q.get("when") is not False}
-PINS = QUESTIONS["pins"]["default"]
-
-
-def choices(question: dict[str, Any]) -> list[str]:
-    """Give the values that a question with choices takes."""
-    offered = question["choices"]
-    return list(offered.values() if isinstance(offered, dict) else offered)
-
-
-def extension(framework: str) -> dict[str, Any]:
-    """Give what the template knows of a framework."""
-    facts: dict[str, Any] = yaml.safe_load(
-        (ROOT / "extensions" / framework / "extension.yml").read_text()
-    )
-    return facts
-
-
-# Those that bring files; tests/test_existing.py is for the one that brings none.
-FRAMEWORKS = [name for name in choices(ASKED["framework"]) if name != "existing"]
-
-# Every framework on every server that it can have.
-SERVICES = [
-    {"framework": framework, "server": server}
-    for framework in FRAMEWORKS
-    for server in extension(framework)["servers"]
-]
 
 # The questions that meet in a file or a line of it; each group is combined whole.
 GROUPS = [
@@ -128,15 +111,6 @@ class Rendered:
 
 def slug(answers: dict[str, str]) -> str:
     return " ".join(answers.values())
-
-
-def texts(project: Path) -> dict[str, str]:
-    """Give the content of each file of a project by its path."""
-    return {
-        path.relative_to(project).as_posix(): path.read_text()
-        for path in sorted(project.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module", params=combinations(), ids=slug)
@@ -481,11 +455,6 @@ def test_every_key_of_a_question_is_one_that_copier_knows() -> None:
         assert set(question) <= known, name
     for name, question in ASKED.items():
         assert question["help"].strip(), name
-
-
-def template_files() -> list[Path]:
-    listed = git(ROOT, "ls-files", "-z", "-co", "--exclude-standard", "template", "extensions")
-    return [ROOT / name for name in filter(None, listed.split("\0")) if (ROOT / name).is_file()]
 
 
 def test_every_variable_is_declared() -> None:

@@ -15,12 +15,12 @@ from types import CodeType, SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Copy, write
+from helpers.files import write
+from helpers.image import EPOCH_1980
+from helpers.project import Copy
 
 pytestmark = pytest.mark.render
 
-# The first day that a ZIP file can hold.
-EPOCH_1980 = 315532800
 MIB = 2**20
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import GIT_ENV, Copy, commit, git
 from copier import run_copy
-from edits import EDITS, change, loaded
-from futures import FUTURES
-from updates import NOW, config, files
+from helpers.edits import EDITS
+from helpers.files import change, files, loaded
+from helpers.future_releases import FUTURES
+from helpers.project import Copy
+from helpers.repository import GIT_ENV, commit, git
+from helpers.updates import NOW, config
 
 pytestmark = pytest.mark.update
 

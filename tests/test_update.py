@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Copy, commit, git, releases
 from copier import run_copy, run_update
-from edits import EDITS, append, change
-from futures import FUTURES
+from helpers.edits import EDITS
+from helpers.files import append, change, files
+from helpers.future_releases import FUTURES
+from helpers.project import PYTHON, Copy
+from helpers.repository import commit, git, releases
+from helpers.template import ASKED
+from helpers.updates import NOW, Workshop, content, unmerged, update
 from plumbum import ProcessExecutionError, local
-from test_render import ASKED
-from updates import NOW, Workshop, content, files, unmerged, update
 
 pytestmark = pytest.mark.render
 
@@ -355,9 +357,6 @@ def test_another_answers_file_is_named_wherever_answers_are(template: Path, tmp_
     assert "refused" not in run.stderr
     changed = git(project, "diff", "--name-only").split()
     assert changed == [OTHER, "Dockerfile", "compose.yaml"]
-
-
-PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 
 def check_up(project: Path) -> list[str]:

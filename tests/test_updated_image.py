@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from conftest import releases
-from edits import EDITS
-from engine import CLOSED, Engine
-from test_django import fetch
-from updates import NOW, Answers, Workshop, unmerged, update
+from helpers.edits import EDITS
+from helpers.engine import CLOSED, Engine
+from helpers.repository import releases
+from helpers.service import fetch
+from helpers.updates import NOW, Answers, Workshop, unmerged, update
 
 pytestmark = pytest.mark.image
 

@@ -9,19 +9,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from conftest import Copy
-from engine import CLOSED, Container, Engine, docker
-from test_render import ASKED, choices
+from helpers.engine import CLOSED, Container, Engine, docker
+from helpers.project import Copy
+from helpers.service import BROKER, ORDER
+from helpers.template import ASKED, choices
 
 pytestmark = pytest.mark.image
 
-BROKER = """\
-FROM python:3.13-slim-trixie
-RUN apt-get update && apt-get install --yes --no-install-recommends redis-server
-ENTRYPOINT ["redis-server", "--protected-mode", "no", "--save", "", "--dir", "/tmp"]
-"""
-
-ORDER = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
 
 # How another program hands in many jobs.
 JOBS = 1000

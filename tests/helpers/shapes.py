@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conftest import commit, write
+from helpers.files import write
+from helpers.repository import commit
 
 APP = """\
 from starlette.applications import Starlette

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from socket import create_connection, socket
 
-from conftest import without
+from helpers.programs import skip_or_fail
 
 SECONDS = 30
 PROXY_USER, PROXY_PASSWORD = "proxied", "the-planted-proxy-password"
@@ -56,7 +56,7 @@ def proxy(folder: Path) -> Iterator[tuple[str, Path]]:
     """Run a proxy that wants a login; yield its address with the login, and its log."""
     port = free_port()
     if not shutil.which("tinyproxy"):
-        without("tinyproxy is not installed")
+        skip_or_fail("tinyproxy is not installed")
     settings, log = folder / "tinyproxy.conf", folder / "tinyproxy.log"
     settings.write_text(
         f"Port {port}\nListen 127.0.0.1\nBasicAuth {PROXY_USER} {PROXY_PASSWORD}\n"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
-from engine import secret_options
+
+from helpers.engine import secret_options
 
 SECRETS = ("UV_INDEX_PRIVATE_USERNAME", "UV_INDEX_PRIVATE_PASSWORD", "CA_BUNDLE")
 USER, PASSWORD = "the-planted-user", "the-planted-password"

@@ -16,10 +16,11 @@ from typing import Any
 import bcrypt
 import pytest
 import yaml
-from conftest import commit, git
-from edits import WORKFLOW
-from engine import docker, uncompressed
-from listeners import free_port, listening
+
+from helpers.engine import docker, uncompressed
+from helpers.listeners import free_port, listening
+from helpers.project import WORKFLOW
+from helpers.repository import commit, git
 
 # The versions that run GitLab's pipeline; Node because it needs a newer one than Debian has.
 NPM_PACKAGES = ("gitlab-ci-local@4.75.1", "node@24.21.0")

@@ -14,9 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import trustme
-from conftest import commit, git, without, write
-from engine import secret_options
-from listeners import free_port, listening
+
+from helpers.engine import secret_options
+from helpers.files import write
+from helpers.listeners import free_port, listening
+from helpers.programs import skip_or_fail
+from helpers.repository import commit, git
 
 USER, TOKEN = "the-git-user", "the-planted-token"
 PACKAGE = {
@@ -191,7 +194,7 @@ def ssh_server(folder: Path) -> Iterator[GitServer]:
     # sshd wants its whole path, and as root a folder that Debian makes at a boot.
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if not program:
-        without("openssh-server is not installed")
+        skip_or_fail("openssh-server is not installed")
     if not os.geteuid():
         Path("/run/sshd").mkdir(exist_ok=True)
     command = [program, "-D", "-e", "-f", os.devnull]

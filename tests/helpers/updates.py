@@ -1,25 +1,26 @@
 """Projects of every release and future, and what an update must make of them."""
 
-import ast
 import functools
-import json
 import re
 import shutil
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from conftest import ROOT, commit, git, releases
 from copier import run_copy, run_update
-from edits import Edit
-from futures import FUTURES
 from jinja2.nativetypes import NativeEnvironment
+
+from helpers.answers import OTHERS
+from helpers.edits import Edit
+from helpers.files import files
+from helpers.future_releases import FUTURES
+from helpers.repository import ROOT, commit, git, releases
+from helpers.template import WITHOUT_A_LOCK
 
 NOW = "v9999.0.0"
 
@@ -44,28 +45,6 @@ def content(version: str, path: str) -> str:
 def extension(version: str, framework: str) -> dict[str, Any]:
     """Return what a release knows of a framework."""
     return dict(yaml.safe_load(content(version, f"extensions/{framework}/extension.yml")))
-
-
-# An answer that is not the default, for each question that has no choices.
-OTHERS = {
-    "project_name": "Bob's Orders",
-    "description": 'It\'s a "test": [a] #1 100%',
-    "package_name": "billing",
-    "port": "9000",
-    "uv_version": "0.9.30",
-    "apt_packages": "libpq5",
-    "build_packages": "gcc libc6-dev",
-    "registry": "registry.example.com/mirror",
-    "index_url": "https://pypi.example.com/simple",
-    "index_names": "acme-gpu",
-    "git_server": "https://git.example.com",
-    "repository": "Acme/Orders.api",
-    "depot_project": "a1b2c3d4e5",
-}
-
-
-# The defaults that copier.yml computes from a lock or from old answers, where there are none.
-WITHOUT_A_LOCK = {"framework": "fastapi", "python_version": "3.14", "database": "postgres"}
 
 
 @dataclass(frozen=True)
@@ -164,33 +143,6 @@ def yours() -> list[str]:
 def is_yours(path: str) -> bool:
     """Tell whether an update leaves a file alone."""
     return any(path == name or (name.endswith("/") and path.startswith(name)) for name in yours())
-
-
-def files(project: Path) -> dict[str, bytes]:
-    """Give the content of each file of a project by its path."""
-    return {
-        path.relative_to(project).as_posix(): path.read_bytes()
-        for path in sorted(project.rglob("*"))
-        if path.is_file() and ".git" not in path.relative_to(project).parts
-    }
-
-
-PARSERS: dict[str, Callable[[str], object]] = {
-    ".py": ast.parse,
-    ".toml": tomllib.loads,
-    ".lock": tomllib.loads,
-    ".json": json.loads,
-    ".yml": yaml.safe_load,
-    ".yaml": yaml.safe_load,
-}
-
-
-def parse(name: str, text: str) -> bool:
-    """Parse a file by its suffix; return whether there is a parser, which raises what is wrong."""
-    parser = PARSERS.get(PurePosixPath(name).suffix)
-    if parser:
-        parser(text)
-    return parser is not None
 
 
 def unmerged(project: Path) -> set[str]:

@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from helpers.files import append, change, loaded, sections
+from helpers.project import DEPLOYMENT, PRODUCTION, WORKFLOW
 
-WORKFLOW = ".github/workflows/ci.yml"
 APT = "RUN apt-get update && apt-get install --yes --no-install-recommends"
 DIGEST = "sha256:" + "0" * 64
-DEPLOYMENT = "deploy/base/deployment.yaml"
-PRODUCTION = "deploy/overlays/production/kustomization.yaml"
 STAGING = "deploy/overlays/staging/kustomization.yaml"
 SIDECAR = """\
         - name: proxy
@@ -31,18 +29,6 @@ class Edit:
     alone: bool = False
 
 
-def sections(text: str, heading: str) -> dict[str, str]:
-    """Split a text at the lines that match a pattern; its group names the section."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in text.splitlines(keepends=True):
-        match = re.match(heading, line)
-        if match:
-            name = match[1]
-        found[name] = found.get(name, "") + line
-    return found
-
-
 def stages(dockerfile: str) -> dict[str, str]:
     """Give the text of each stage by its name, with the comment that heads it."""
     return sections(dockerfile, r"(?:# --- |FROM \S+ AS )(\w+)")
@@ -51,11 +37,6 @@ def stages(dockerfile: str) -> dict[str, str]:
 def stage(project: Path, name: str) -> str:
     """Give the text of one stage of the Dockerfile."""
     return stages((project / "Dockerfile").read_text())[name]
-
-
-def loaded(project: Path, path: str) -> Any:
-    """Parse a file of YAML; `on` is a key there and no truth."""
-    return yaml.load((project / path).read_text(), yaml.BaseLoader)
 
 
 def steps(project: Path, job: str) -> list[str]:
@@ -68,23 +49,9 @@ def service(project: Path, name: str = "app") -> Any:
     return loaded(project, "compose.yaml")["services"][name]
 
 
-def change(project: Path, path: str, pattern: str, replacement: str) -> None:
-    """Replace the one match of a pattern in a file; none, or two, raise AssertionError."""
-    file = project / path
-    text, count = re.subn(pattern, replacement, file.read_text(), flags=re.MULTILINE)
-    assert count == 1, f"{count} matches of {pattern!r} in {path}"
-    file.write_text(text)
-
-
 def editing(path: str, pattern: str, replacement: str) -> Callable[[Path], None]:
     """Give the edit that replaces the one match of a pattern in a file."""
     return lambda project: change(project, path, pattern, replacement)
-
-
-def append(project: Path, path: str, text: str) -> None:
-    """Add to the end of a file."""
-    with (project / path).open("a") as file:
-        file.write(text)
 
 
 def appending(path: str, text: str) -> Callable[[Path], None]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from edits import append, change
+from helpers.files import append, change, put, replace
 
 DOCKERFILE = "template/Dockerfile.jinja"
 GITLAB = "template/{% if ci == 'gitlab' %}.gitlab-ci.yml{% endif %}.jinja"
@@ -59,22 +59,6 @@ target "test" {
 }
 
 """
-
-
-def put(tree: Path, path: str, before: str, text: str) -> None:
-    """Put a text before the one line that begins so."""
-    file = tree / path
-    lines = file.read_text().splitlines(keepends=True)
-    (number,) = [n for n, line in enumerate(lines) if line.startswith(before)]
-    file.write_text("".join([*lines[:number], text, *lines[number:]]))
-
-
-def replace(tree: Path, path: str, old: str, new: str) -> None:
-    """Replace a text wherever it stands in a file."""
-    file = tree / path
-    text = file.read_text()
-    assert old in text, f"{old!r} is not in {path}"
-    file.write_text(text.replace(old, new))
 
 
 def bump_images(tree: Path) -> None:
