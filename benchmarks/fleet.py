@@ -29,13 +29,11 @@ from random import Random
 from statistics import median
 from typing import TypeVar
 
-import pytest
 from common import machine, released, say
 from helpers.edits import EDITS, Edit, fitting
 from helpers.engine import Engine
 from helpers.files import files, parse
 from helpers.future_releases import FUTURES
-from helpers.quick import quicken
 from helpers.repository import commit, git, releases
 from helpers.updates import NOW, Answers, Questions, Workshop, is_yours, make, stored, unmerged
 
@@ -437,9 +435,8 @@ def each(
 
 
 def prepare(folder: Path) -> None:
-    """Prepare a process that makes and compares many projects of the same few releases."""
+    """Have a process keep its temporary files in a folder."""
     tempfile.tempdir = str(folder)
-    quicken(pytest.MonkeyPatch())
 
 
 def positive(text: str) -> int:

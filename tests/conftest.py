@@ -13,7 +13,6 @@ from helpers.engine import Engine
 from helpers.package_index import Index, package_index
 from helpers.programs import skip_or_fail
 from helpers.project import Copy
-from helpers.quick import quicken
 from helpers.repository import GIT_SETTINGS, ROOT, git, release
 
 if TYPE_CHECKING:
@@ -52,18 +51,13 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Have Copier clone and compile the template once, in memory where there is room for that.
-
-    An update clones and compiles the template five times, and writes the project three times;
-    without all that it takes a quarter of its time.
-    """
+def _temporary_files_in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have Copier clone and render in memory where there is room for that."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
-    folder = Path(tempfile.mkdtemp(dir=memory)) if roomy else tmp_path_factory.mktemp("quick")
+    folder = Path(tempfile.mkdtemp(dir=memory)) if roomy else tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
-        quicken(patch)
         yield
     shutil.rmtree(folder)
 

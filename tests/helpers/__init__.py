@@ -15,7 +15,7 @@ Cases as data
 
 Updates
 - `updates`: projects of every release, and what an update must make of them
-- `quick`: Copier that clones and compiles each release once
+- `quick`: Copier that clones and compiles each release once, for them alone
 
 Engines and containers
 - `engine`: a Docker engine and its containers

@@ -19,6 +19,7 @@ from helpers.answers import OTHERS
 from helpers.edits import Edit
 from helpers.files import files
 from helpers.future_releases import FUTURES
+from helpers.quick import quickened
 from helpers.repository import ROOT, commit, git, releases
 from helpers.template import WITHOUT_A_LOCK
 
@@ -158,7 +159,8 @@ def unmerged(project: Path) -> set[str]:
 
 def make(template: Path, project: Path, version: str, answers: Answers) -> None:
     """Render a project of a release and commit it."""
-    run_copy(str(template), project, answers, vcs_ref=version, defaults=True, quiet=True)
+    with quickened():
+        run_copy(str(template), project, answers, vcs_ref=version, defaults=True, quiet=True)
     # Without the samples of hooks, of which each copy would be another.
     git(project, "init", "--quiet", "--initial-branch=main", "--template=")
     commit(project)
@@ -218,7 +220,8 @@ class Workshop:
         """
         with self.edited(old, answers, *edits) as project:
             before, answers_before = files(project), stored(project)
-            update(project, new)
+            with quickened():
+                update(project, new)
             after = files(project)
             # A stored answer that is refused now would become the default, without an error.
             assert answers_before.items() <= stored(project).items()
