@@ -33,9 +33,9 @@ from common import machine, released, say
 from helpers.edits import EDITS, Edit, fitting
 from helpers.engine import Engine
 from helpers.files import files, parse
-from helpers.future_releases import FUTURES
+from helpers.future_releases import FUTURE_RELEASES
 from helpers.repository import commit, git, releases
-from helpers.updates import NOW, Answers, Questions, Workshop, is_yours, make, stored, unmerged
+from helpers.updates import NOW, Answers, Questions, UpdateMatrix, is_yours, make, stored, unmerged
 
 # As lib/modules/manager/copier/artifacts.ts of Renovate calls it where no scripts are allowed.
 RENOVATE = ["update", "--skip-answered", "--defaults", "--answers-file", ".copier-answers.yml"]
@@ -214,14 +214,14 @@ class DryRun:
             old, answers, kept = files(before), stored(before), stored(project)
             member.lost_answers = [n for n, value in answers.items() if kept.get(n) != value]
             in_conflict = sorted(unmerged(project))
-            workshop = Workshop(Path(folder), self.template)
-            with workshop.copied(project) as resolved:
+            update_matrix = UpdateMatrix(Path(folder), self.template)
+            with update_matrix.copied(project) as resolved:
                 for path in in_conflict:
                     member.conflicts += resolved_conflicts(resolved, path, member.changed)
                 member.lost_edits = [n for n, edit in edits.items() if not holds(edit, resolved)]
                 found = files(resolved)
             try:
-                wanted = workshop.expected(old, self.new, kept, *edits.values())
+                wanted = update_matrix.expected(old, self.new, kept, *edits.values())
             except AssertionError as error:
                 member.error = f"an edit does not fit the release (tests/helpers/edits.py): {error}"
                 return member
@@ -455,7 +455,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of answers and edits (0)")
     parser.add_argument("--jobs", type=positive, default=cores, help=f"at a time ({cores})")
     future = "an imagined release after the working tree, one of tests/helpers/future_releases.py"
-    parser.add_argument("--future", choices=FUTURES, metavar="NAME", help=future)
+    parser.add_argument("--future", choices=FUTURE_RELEASES, metavar="NAME", help=future)
     only = "only these edits of tests/helpers/edits.py; can be repeated"
     parser.add_argument("--edit", choices=EDITS, action="append", metavar="NAME", help=only)
     parser.add_argument("--build", type=positive, default=0, metavar="N", help="build N images (0)")
@@ -485,7 +485,7 @@ def main() -> int:
         new = NOW
         if options.future:
             origins.append(NOW)
-            new = Workshop(folder, template).future(options.future)
+            new = UpdateMatrix(folder, template).future(options.future)
         for inner in ("home", "temporary"):
             (folder / inner).mkdir()
         dry_run = DryRun(folder, template, new)

@@ -16,7 +16,7 @@ from datetime import datetime
 from os import sysconf
 from pathlib import Path
 
-from helpers.engine import CLOSED, Container, Engine, docker
+from helpers.engine import HARDENED, Container, Engine, docker
 from helpers.listeners import free_port
 from helpers.service import ACCEPT, ORDER
 from helpers.template import PINS
@@ -30,7 +30,7 @@ FROM python:3.13-slim-{suite}
 RUN apt-get update && apt-get install --yes --no-install-recommends wrk
 """
 # As closed as the README says, but as the image's own user.
-OPTIONS = [option for option in CLOSED if not option.startswith("--user")]
+OPTIONS = [option for option in HARDENED if not option.startswith("--user")]
 
 
 @dataclass

@@ -16,23 +16,23 @@ from helpers.project import Copy
 from helpers.repository import GIT_SETTINGS, ROOT, git, release
 
 if TYPE_CHECKING:
-    from helpers.updates import Workshop
-
-
-# Fixtures of a module that take long to make: projects, their images.
-PARAMETERS = {"rendered", "project", "image", "service"}
-ONCE = {"distroless", "validator", "clusters"}
+    from helpers.updates import UpdateMatrix
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have one process run all tests of a shared fixture, so that it is made once."""
+    """Run all tests that share a fixture of a module in one process, so that it is made once.
+
+    A fixture of the session is made by each process: it is cheap, or keeps what it makes for all.
+    """
     for item in items:
-        if isinstance(item, pytest.Function):
+        if isinstance(item, pytest.Function) and not item.get_closest_marker("xdist_group"):
+            fixtures = item._fixtureinfo.name2fixturedefs
+            shared = {name for name, made in fixtures.items() if made[-1].scope == "module"}
             indices = item.callspec.indices if hasattr(item, "callspec") else {}
-            made = [f"{name}{indices[name]}" for name in sorted(PARAMETERS) if name in indices]
-            if made or ONCE & {*item.fixturenames}:
-                group = " ".join([item.module.__name__, *made])
+            of_each = [f"{name}{indices[name]}" for name in sorted(shared & indices.keys())]
+            if shared:
+                group = " ".join([item.module.__name__, *of_each])
                 item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -64,18 +64,18 @@ def _temporary_files_in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a clone in which the working tree, committed or not, is the newest release."""
+    """Return a clone in which the working tree, committed or not, is the newest release."""
     return release(ROOT, tmp_path_factory.mktemp("template") / "clone", "v9999.0.0")
 
 
 @pytest.fixture(scope="session")
-def workshop(template: Path) -> "Iterator[Workshop]":
-    """Give projects of each release to update."""
-    from helpers.updates import Workshop
+def update_matrix(template: Path) -> "Iterator[UpdateMatrix]":
+    """Yield projects of each release to update."""
+    from helpers.updates import UpdateMatrix
 
     with tempfile.TemporaryDirectory() as folder:
         git(template, "clone", "--quiet", str(template), f"{folder}/template")
-        yield Workshop(Path(folder), Path(folder) / "template")
+        yield UpdateMatrix(Path(folder), Path(folder) / "template")
 
 
 @pytest.fixture(scope="session")
@@ -91,14 +91,14 @@ def copy(template: Path) -> Copy:
 
 @pytest.fixture(scope="session")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """Give a private package index."""
+    """Yield a private package index."""
     with package_index(tmp_path_factory.mktemp("index")) as served:
         yield served
 
 
 @pytest.fixture(scope="session")
 def engine(worker_id: str) -> Iterator[Engine]:
-    """Give a Docker engine; without one skip, or fail where REQUIRE_ENGINE=1."""
+    """Yield a Docker engine; without one skip, or fail where REQUIRE_ENGINE=1."""
     if reason := Engine.unavailable():
         skip_or_fail(reason)
     engine = Engine(f"copier-uv-docker-{worker_id}")

@@ -35,7 +35,7 @@ ENGINE = {
 }
 # One of the renderings of test_render.py.
 SLIM = "fastapi uvicorn 3.11 tested slim"
-FUTURE = "test_futures.py::test_a_future_release_merges_with_all_edits[uv-slim]"
+FUTURE = "test_future_releases.py::test_a_future_release_merges_with_all_edits[uv-slim]"
 KUBERNETES = (
     "test_kubernetes.py::test_what_cannot_be_rendered_is_refused",
     "test_kubernetes.py::test_an_image_that_nothing_takes_is_refused",
@@ -58,7 +58,7 @@ class Fault:
 
     @property
     def needs_engine(self) -> bool:
-        """Say whether one of its tests needs a Docker engine."""
+        """Return whether one of its tests needs a Docker engine."""
         return any(test.partition("::")[0] in ENGINE for test in self.tests)
 
 
@@ -146,7 +146,7 @@ def close_up(tree: Path) -> None:
 
 
 def move_a_command(tree: Path) -> None:
-    """Leave a stage's lines to another stage of the next release."""
+    """Move a stage's lines to another stage of the next release."""
     replace(
         tree, DOCKERFILE, "# Root owns the files", "FROM runtime AS last\n# Root owns the files"
     )

@@ -452,7 +452,7 @@ SCAN: dict[str, Any] = {
     ],
     "volumes": ["./image.tar:/image.tar:ro", "./.trivyignore.yaml:/.trivyignore.yaml:ro"],
 }
-CLOSED: dict[str, Any] = {
+HARDENED: dict[str, Any] = {
     "user": "12345:0",
     "read_only": "true",
     "tmpfs": ["/tmp"],
@@ -475,7 +475,7 @@ COMPOSE: list[Row] = [
     ("services > scan > environment", None, "no credential"),
     *(
         (f"services > app > {key}", value, "hardened as in production; any user will do")
-        for key, value in CLOSED.items()
+        for key, value in HARDENED.items()
     ),
     ("services > app > ports", ["127.0.0.1:8000:8000"], "only this machine reaches it"),
     (
@@ -549,7 +549,7 @@ COMPOSE_WORKER: list[Row] = [
     ("services > redis", {"image": "redis:8-alpine"}, "no port, no volume"),
     *(
         (f"services > app > {key}", value, "hardened as in production")
-        for key, value in CLOSED.items()
+        for key, value in HARDENED.items()
     ),
 ]
 COMPOSE_COMPANY: list[Row] = [

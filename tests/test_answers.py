@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.answers import ASKED_WITH, BAD, assert_prompt_has_room
+from helpers.answers import ASKED_WITH, BAD, assert_refusal_fits_the_prompt
 from helpers.project import Copy
 from helpers.repository import ROOT
 
@@ -37,7 +37,7 @@ def test_bad_answer_is_refused_by_name(
     last = str(error.value).strip().splitlines()[-1]
     assert question in last
     assert allowed in last
-    assert_prompt_has_room(str(error.value))
+    assert_refusal_fits_the_prompt(str(error.value))
     assert not (tmp_path / "project").exists()
 
 

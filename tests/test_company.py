@@ -51,7 +51,7 @@ default = true
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, index: Index
 ) -> Iterator[GitServer]:
-    """A git server whose certificate is of the authority of the index."""
+    """Yield a git server whose certificate is of the authority of the index."""
     folder = tmp_path_factory.mktemp("git")
     with ExitStack() as stack:
         if request.param == "ssh":
@@ -69,7 +69,7 @@ def traces(*secrets: dict[str, str]) -> list[bytes]:
 
 
 def assert_no_trace(secrets: list[bytes], engine: Engine, image: str, *said: str) -> None:
-    """Fail if a secret is in a layer, in the history or in what was printed."""
+    """Raise AssertionError if a secret is in a layer, in the history or in what was printed."""
     seen = docker("history", "--no-trunc", "--format=json", image).stdout.encode()
     seen += docker("image", "inspect", image).stdout.encode() + "".join(said).encode()
     contents = [seen, *engine.saved_layers(image).values()]

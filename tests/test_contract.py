@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.engine import CLOSED, Container, Engine, docker
+from helpers.engine import HARDENED, Container, Engine, docker
 from helpers.project import PYTHON, Copy
 from helpers.repository import ROOT
 from helpers.service import ACCEPT, ORDER, RESOURCES
@@ -239,13 +239,13 @@ class Service:
         self.image = engine.build(project, f"{project.parent.name}-{project.name}")
 
     def ask(self, container: Container, **headers: str) -> tuple[int, dict[str, str], Any]:
-        """Send one request to the resource; give its status, headers (small letters) and JSON."""
+        """Send one request to the resource; return its status, headers (small letters) and JSON."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         status, got, body = container.request("POST", self.path, self.body, ACCEPT | sent)
         return status, {name.lower(): value for name, value in got.items()}, body
 
     def with_source(self, name: str, content: str, folder: Path) -> list[str]:
-        """Give the options of docker run that put another source in the place of one."""
+        """Return the options of docker run that put another source in the place of one."""
         shutil.copytree(self.sources, folder, dirs_exist_ok=True)
         (folder / name).write_text(content)
         folder.chmod(0o755)
@@ -284,21 +284,21 @@ def service(
     copy: Copy,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Service:
-    """Give a service of each framework on each server and image."""
+    """Return a service of each framework on each server and image."""
     return made(engine, copy, tmp_path_factory.mktemp("service"), *request.param)
 
 
 @pytest.fixture(scope="module")
 def running(service: Service) -> Iterator[Container]:
-    """Give a container of it, closed, with two processes and on another port."""
+    """Yield a container of it, closed, with two processes and on another port."""
     options = ["--env=PORT=9000", "--env=WEB_CONCURRENCY=2"]
-    with service.engine.serve(service.image, *CLOSED, *options, port=9000) as container:
+    with service.engine.serve(service.image, *HARDENED, *options, port=9000) as container:
         container.wait_until_healthy()
         yield container
 
 
 def records(container: Container) -> list[dict[str, Any]]:
-    """Give what the service logged; a line that is no JSON object raises ValueError."""
+    """Return what the service logged; a line that is no JSON object raises ValueError."""
     found = [json.loads(line) for line in container.logs().splitlines()]
     assert all(isinstance(record, dict) for record in found)
     return found
@@ -458,7 +458,7 @@ def test_proxy_is_believed_only_where_the_setting_says_so(
     (path,) = [path for path in SCHEMES if path in middleware]
     changed = middleware.replace(path, SCHEMES[path])
     options = [*service.with_source("middleware.py", changed, tmp_path), *options]
-    with service.engine.serve(service.image, *CLOSED, *options) as container:
+    with service.engine.serve(service.image, *HARDENED, *options) as container:
         container.wait_until_healthy()
         service.ask(container, X_Forwarded_For="192.0.2.1", X_Forwarded_Proto="https")
         container.wait_for_log('"status"')
@@ -469,7 +469,7 @@ def test_proxy_is_believed_only_where_the_setting_says_so(
 @each(SLIM)
 def test_error_has_its_traceback_in_the_log_alone(service: Service, tmp_path: Path) -> None:
     options = service.that_first('    raise RuntimeError("broken on purpose")\n', tmp_path)
-    with service.engine.serve(service.image, *CLOSED, *options) as container:
+    with service.engine.serve(service.image, *HARDENED, *options) as container:
         container.wait_until_healthy()
         status, headers, body = service.ask(container, X_Request_ID="abc-123")
         assert status == 500 or body["result"]["isError"]
@@ -484,7 +484,7 @@ def test_error_has_its_traceback_in_the_log_alone(service: Service, tmp_path: Pa
 @each(SLIM)
 def test_wrong_setting_stops_it_with_one_line(service: Service) -> None:
     """Each of the others is refused in the same place; a project's own tests try them all."""
-    done = service.engine.run(*CLOSED, "--env=PORT=http", service.image, check=False)
+    done = service.engine.run(*HARDENED, "--env=PORT=http", service.image, check=False)
     assert done.returncode != 0
     (line,) = (done.stdout + done.stderr).splitlines()
     assert line.startswith("PORT: ")
@@ -503,7 +503,7 @@ def test_wrong_setting_of_a_group_stops_it_with_one_line(
 ) -> None:
     source = (service.sources / "settings.py").read_text() + GROUPED
     options = [*service.with_source("settings.py", source, tmp_path), f"--env=POOL__SIZE={size}"]
-    done = service.engine.run(*CLOSED, *options, service.image, check=False)
+    done = service.engine.run(*HARDENED, *options, service.image, check=False)
     assert done.returncode != 0
     (told,) = (done.stdout + done.stderr).splitlines()
     assert told.startswith(line)
@@ -515,7 +515,7 @@ def test_wrong_setting_of_a_group_stops_it_with_one_line(
 def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: int) -> None:
     options = service.with_source("app.py", "raise RuntimeError('no app')\n", tmp_path)
     options.append(f"--env=WEB_CONCURRENCY={workers}")
-    with service.engine.serve(service.image, *CLOSED, *options) as container:
+    with service.engine.serve(service.image, *HARDENED, *options) as container:
         container.wait_for("{{.State.Status}}", "exited", seconds=20)
         assert container.inspect("{{.State.ExitCode}}") != "0"
         (crash, *_) = [record for record in records(container) if "exc_info" in record]
@@ -527,7 +527,7 @@ def test_crash_at_the_start_ends_it(service: Service, tmp_path: Path, workers: i
 def test_failure_in_the_lifespan_ends_it(service: Service, tmp_path: Path, workers: int) -> None:
     options = service.with_source("app.py", NO_DATABASE, tmp_path)
     options.append(f"--env=WEB_CONCURRENCY={workers}")
-    with service.engine.serve(service.image, *CLOSED, *options) as container:
+    with service.engine.serve(service.image, *HARDENED, *options) as container:
         container.wait_for("{{.State.Status}}", "exited", seconds=40)
         assert container.inspect("{{.State.ExitCode}}") != "0"
         assert "no database" in {record["message"] for record in records(container)}
@@ -544,7 +544,7 @@ def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
     with service.engine.serve(service.image, command=["python", "-c", listen]) as container:
         container.wait_for_log("taken")
         options = [f"--network=container:{container.name}", f"--env=WEB_CONCURRENCY={workers}"]
-        run = service.engine.run(*CLOSED, *options, service.image, check=False)
+        run = service.engine.run(*HARDENED, *options, service.image, check=False)
     assert run.returncode != 0
     assert "address already in use" in run.stdout.lower()
 
@@ -553,7 +553,7 @@ def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
 def test_what_python_prints_is_a_line_of_json(service: Service, tmp_path: Path) -> None:
     """Warnings, and errors that nobody catches, in a worker process."""
     options = service.that_first(OUTBURST, tmp_path)
-    with service.engine.serve(service.image, *CLOSED, *options) as container:
+    with service.engine.serve(service.image, *HARDENED, *options) as container:
         container.wait_until_healthy()
         service.ask(container)
         container.wait_for_log('"status"')
@@ -566,7 +566,7 @@ def test_what_python_prints_is_a_line_of_json(service: Service, tmp_path: Path) 
 
 def stop_under_load(service: Service, workers: int, signals: int) -> None:
     """Stop a service with hundreds of requests in flight and arriving; none may be lost."""
-    options = [*CLOSED, f"--env=WEB_CONCURRENCY={workers}"]
+    options = [*HARDENED, f"--env=WEB_CONCURRENCY={workers}"]
     with service.engine.serve(service.image, *options) as container:
         container.wait_until_healthy()
         client = subprocess.Popen(
@@ -602,8 +602,8 @@ def test_one_signal_to_two_processes_loses_nothing(service: Service) -> None:
 
 
 def logged_as_errors(service: Service) -> str:
-    """Start and stop a service that logs errors alone; give what it has logged."""
-    with service.engine.serve(service.image, *CLOSED, "--env=LOG_LEVEL=ERROR") as container:
+    """Start and stop a service that logs errors alone; return what it has logged."""
+    with service.engine.serve(service.image, *HARDENED, "--env=LOG_LEVEL=ERROR") as container:
         container.wait_until_healthy()
         assert service.ask(container)[0] == 200
         assert container.stop(seconds=10) == 0
@@ -617,8 +617,8 @@ def test_level_of_the_log_is_the_servers_too(engine: Engine, copy: Copy, tmp_pat
 
 
 def stopped_with_a_client(service: Service) -> tuple[int, float]:
-    """Stop a service while it waits for the body of a request; give its exit code and seconds."""
-    with service.engine.serve(service.image, *CLOSED) as container:
+    """Stop a service while it waits for the body of a request; return its exit code and seconds."""
+    with service.engine.serve(service.image, *HARDENED) as container:
         container.wait_until_healthy()
         head = f"POST {service.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
         with socket.create_connection(container.address, timeout=30) as client:
@@ -646,7 +646,7 @@ def test_stop_in_an_import_that_hides_exceptions(service: Service, tmp_path: Pat
     stopped = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGTERM)\n"
     hidden = f"{stopped}except SystemExit:\n    raise RuntimeError\n"
     options = service.with_source("settings.py", hidden, tmp_path)
-    run = service.engine.run(*CLOSED, *options, service.image, check=False)
+    run = service.engine.run(*HARDENED, *options, service.image, check=False)
     assert (run.returncode, run.stderr) == (0, "")
 
 
@@ -654,7 +654,7 @@ def test_stop_in_an_import_that_hides_exceptions(service: Service, tmp_path: Pat
 @pytest.mark.parametrize("seconds", [0, 0.3])
 def test_stop_while_it_starts(service: Service, seconds: float) -> None:
     """So many seconds after its first line has run; before, the kernel keeps the signal from it."""
-    with service.engine.serve(service.image, *CLOSED) as container:
+    with service.engine.serve(service.image, *HARDENED) as container:
         container.wait_until_it_catches(signal.SIGTERM)
         time.sleep(seconds)
         assert container.stop(seconds=10) == 0, container.logs()
@@ -662,7 +662,7 @@ def test_stop_while_it_starts(service: Service, seconds: float) -> None:
 
 @contextmanager
 def holding(container: Container, sent: str, clients: int) -> Iterator[None]:
-    """Have so many clients send the same and wait, until the end of the block."""
+    """Hold connections of so many clients that send the same, until the end of the block."""
     with ExitStack() as stack:
         for _ in range(clients):
             client = stack.enter_context(socket.create_connection(container.address, timeout=10))
@@ -716,7 +716,7 @@ def test_load_balancer_can_go_first(service: Service) -> None:
     """From SIGTERM on it is told to, and until the delay is over each request is answered."""
     # Django is not ready without a database that it can open.
     database = "--env=DATABASE_URL=sqlite://:memory:"
-    options = [*CLOSED, database, "--env=STOP_DELAY=8", "--env=WEB_CONCURRENCY=2"]
+    options = [*HARDENED, database, "--env=STOP_DELAY=8", "--env=WEB_CONCURRENCY=2"]
     with service.engine.serve(service.image, *options) as container:
         container.wait_until_healthy()
         assert container.request("GET", "/readyz")[::2] == (200, {"status": "ok"})
@@ -736,7 +736,7 @@ def test_websocket_is_answered_unless_the_readme_names_a_library(
 ) -> None:
     quotes = (service.sources / "quotes.py").read_text() + LIVE
     options = service.with_source("quotes.py", quotes, tmp_path)
-    with service.engine.serve(service.image, *CLOSED, *options) as container:
+    with service.engine.serve(service.image, *HARDENED, *options) as container:
         container.wait_until_healthy()
         with socket.create_connection(container.address, timeout=30) as client:
             client.sendall(UPGRADE)
@@ -748,7 +748,7 @@ def test_websocket_is_answered_unless_the_readme_names_a_library(
 @each(SLIM[:1])
 def test_orphans_need_another_first_process(service: Service, tmp_path: Path) -> None:
     """Python waits for its own children; in a shared namespace the pod's process does for all."""
-    options = [*CLOSED, *service.that_first(ORPHAN, tmp_path)]
+    options = [*HARDENED, *service.that_first(ORPHAN, tmp_path)]
     with service.engine.serve(service.image, command=["python", "-c", INIT]) as init:
         for namespace, expected in ([], 1), ([f"--pid=container:{init.name}"], 0):
             with service.engine.serve(service.image, *options, *namespace) as container:
@@ -782,7 +782,7 @@ def test_traces_have_the_id_of_the_request(
     options = [f"--env={n}={value}" for n, value in (run["environment"] | here | soon).items()]
     spans: list[dict[str, Any]] = []
     metrics: set[str] = set()
-    with engine.serve(service.image, *CLOSED, *options, command=run["command"]) as container:
+    with engine.serve(service.image, *HARDENED, *options, command=run["command"]) as container:
         container.wait_until_healthy()
         collect = ["docker", "exec", container.name, "python", "-c", COLLECTOR]
         with subprocess.Popen(collect, stdout=subprocess.PIPE, text=True) as collector:

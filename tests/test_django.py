@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from helpers.engine import CLOSED, Container, Engine, docker
+from helpers.engine import HARDENED, Container, Engine, docker
 from helpers.files import append, write
 from helpers.project import Copy
 from helpers.service import fetch
@@ -68,7 +68,7 @@ def postgres_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def at(engine: Engine) -> Iterator[list[str]]:
-    """Return the options that lead a container to the database, started or not."""
+    """Yield the options that lead a container to the database, started or not."""
     name = docker("network", "create", f"{engine.prefix}-{uuid4().hex}").stdout.strip()
     url = "postgres://postgres:a%20secret@postgres/postgres"
     yield [f"--network={name}", f"--env=DATABASE_URL={url}"]
@@ -77,7 +77,7 @@ def at(engine: Engine) -> Iterator[list[str]]:
 
 @pytest.fixture
 def postgres(engine: Engine, postgres_image: str, at: list[str]) -> Iterator[Container]:
-    """Return a database that answers; its tables are not made."""
+    """Yield a database that answers; its tables are not made."""
     options = [at[0], "--network-alias=postgres", "--env=POSTGRES_PASSWORD=a secret"]
     with engine.serve(postgres_image, *options) as container:
         container.wait_for_log("ready to accept connections")
@@ -86,7 +86,7 @@ def postgres(engine: Engine, postgres_image: str, at: list[str]) -> Iterator[Con
 
 def migrate(engine: Engine, image: str, at: list[str], *options: str) -> None:
     """Run the migrations as a README of a project says, in a closed container."""
-    engine.run(*CLOSED, *at, image, *MANAGE, "migrate", *options)
+    engine.run(*HARDENED, *at, image, *MANAGE, "migrate", *options)
 
 
 def cookies(headers: http.client.HTTPMessage) -> dict[str, str]:
@@ -118,8 +118,8 @@ def test_person_logs_in_to_the_admin_after_the_migrations(
     migrate(engine, image, at, "--check")
     person = ["--username=ada", "--email=ada@example.com"]
     password = "--env=DJANGO_SUPERUSER_PASSWORD=correct horse"
-    engine.run(*CLOSED, *at, password, image, *MANAGE, "createsuperuser", "--no-input", *person)
-    with engine.serve(image, *CLOSED, *at) as service:
+    engine.run(*HARDENED, *at, password, image, *MANAGE, "createsuperuser", "--no-input", *person)
+    with engine.serve(image, *HARDENED, *at) as service:
         service.wait_until_healthy()
         token = cookies(fetch(service, "/admin/login/")[1])["csrftoken"]
         form = {"username": "ada", "password": "correct horse", "csrfmiddlewaretoken": token}
@@ -135,7 +135,7 @@ def test_readiness_is_that_of_the_database_and_health_is_not(
     engine: Engine, image: str, postgres: Container, at: list[str]
 ) -> None:
     docker("stop", postgres.name)
-    with engine.serve(image, *CLOSED, *at) as service:
+    with engine.serve(image, *HARDENED, *at) as service:
         service.wait_until_healthy()
         assert readiness(service, 1) == {503}
         assert "the database does not answer" in service.logs()
@@ -153,7 +153,7 @@ def test_readiness_is_that_of_the_database_and_health_is_not(
 def test_process_has_no_more_connections_than_threads(
     engine: Engine, image: str, postgres: Container, at: list[str]
 ) -> None:
-    with engine.serve(image, *CLOSED, *at) as service:
+    with engine.serve(image, *HARDENED, *at) as service:
         service.wait_until_healthy()
         for _ in range(8):
             assert readiness(service, 32) == {200}
@@ -163,7 +163,7 @@ def test_process_has_no_more_connections_than_threads(
 
 
 def test_admin_has_its_style_under_a_name_for_good(engine: Engine, image: str) -> None:
-    with engine.serve(image, *CLOSED) as service:
+    with engine.serve(image, *HARDENED) as service:
         service.wait_until_healthy()
         status, _, page = fetch(service, "/admin/login/")
         assert status == 200

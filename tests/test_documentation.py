@@ -47,7 +47,7 @@ LAYOUTS = {
 
 
 def cells(text: str, first: str) -> dict[str, dict[str, str]]:
-    """Give the table that begins with a cell: what its rows have, by the names of the columns."""
+    """Return the table that begins with a cell: what its rows have, by the names of the columns."""
     table = text[text.index(f"| {first} |") :].partition("\n\n")[0]
     (_, *names), _, *rows = (
         [c.strip() for c in r.strip("| ").split(" | ")] for r in table.splitlines()

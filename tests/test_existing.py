@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 from copier import run_copy, run_recopy
-from helpers.answers import BAD_EXISTING, assert_prompt_has_room
-from helpers.engine import CLOSED, Engine, docker
+from helpers.answers import BAD_EXISTING, assert_refusal_fits_the_prompt
+from helpers.engine import HARDENED, Engine, docker
 from helpers.files import texts, write
 from helpers.image import empty_package_cache
 from helpers.project import Copy
 from helpers.repository import commit, git
 from helpers.shapes import OWNED, SHAPES, Shape, app, project, resolve
-from helpers.updates import NOW, Workshop, unmerged, update
+from helpers.updates import NOW, UpdateMatrix, unmerged, update
 
 IMAGE = pytest.mark.image
 RENDER = pytest.mark.render
@@ -75,7 +75,7 @@ def kept(project: Path) -> dict[str, str]:
 
 @RENDER
 def test_nothing_of_the_owners_changes_at_copy_update_and_recopy(
-    template: Path, workshop: Workshop, tmp_path: Path
+    template: Path, update_matrix: UpdateMatrix, tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "mine", MINE)
     commit(folder)
@@ -85,9 +85,9 @@ def test_nothing_of_the_owners_changes_at_copy_update_and_recopy(
     assert not (folder / "src" / "my_service").exists()
 
     answers = folder / ".copier-answers.yml"
-    answers.write_text(answers.read_text().replace(str(template), str(workshop.template)))
+    answers.write_text(answers.read_text().replace(str(template), str(update_matrix.template)))
     commit(folder)
-    update(folder, workshop.future("all pins"))
+    update(folder, update_matrix.future("all pins"))
     assert not unmerged(folder)
     assert kept(folder) == MINE
     changed = git(folder, "diff", "--name-only").split()
@@ -278,7 +278,7 @@ def test_bad_answer_is_refused_by_name_and_nothing_is_written(
     with pytest.raises(ValueError, match=allowed) as error:
         adopt(template, folder, **answers)
     assert question in str(error.value)
-    assert_prompt_has_room(str(error.value))
+    assert_refusal_fits_the_prompt(str(error.value))
     assert texts(folder) == MINE
 
 
@@ -347,7 +347,7 @@ def service(shape: str, template: Path, tmp_path_factory: pytest.TempPathFactory
 
 @IMAGE
 @pytest.mark.parametrize("kind", ["slim", "distroless"])
-def test_shape_answers_closed_and_an_edit_pushes_one_layer(
+def test_shape_answers_hardened_and_an_edit_pushes_one_layer(
     engine: Engine, service: Path, shape: str, kind: str, tmp_path: Path
 ) -> None:
     """Built by answers alone; two builds are equal, and an edit leaves the dependencies alone."""
@@ -357,7 +357,7 @@ def test_shape_answers_closed_and_an_edit_pushes_one_layer(
     update(folder, image=kind)
     name = f"shape-{sorted(SHAPES).index(shape)}-{kind}"
     image = engine.build(folder, name)
-    with engine.serve(image, *CLOSED, "--tmpfs=/tmp") as container:
+    with engine.serve(image, *HARDENED, "--tmpfs=/tmp") as container:
         container.wait_until_healthy()
         assert answer(container.address) == expected.answer
         assert container.stop(seconds=20) in (0, 143)
@@ -382,11 +382,11 @@ def test_shape_answers_closed_and_an_edit_pushes_one_layer(
 @RENDER
 @pytest.mark.parametrize("version", ["all pins", "mount", "stage below", "environment"])
 def test_update_of_a_service_that_was_adopted_is_clean(
-    workshop: Workshop, tmp_path: Path, version: str
+    update_matrix: UpdateMatrix, tmp_path: Path, version: str
 ) -> None:
     folder = write(tmp_path / "mine", MINE | {"libs/x/pyproject.toml": "", "alembic.ini": ""})
     run_copy(
-        str(workshop.template),
+        str(update_matrix.template),
         folder,
         SERVED
         | {"manifests": "libs/x/pyproject.toml", "sources": "src libs/x", "files": "alembic.ini"},
@@ -396,7 +396,7 @@ def test_update_of_a_service_that_was_adopted_is_clean(
         quiet=True,
     )
     commit(folder)
-    update(folder, workshop.future(version))
+    update(folder, update_matrix.future(version))
     assert not unmerged(folder)
     assert kept(folder) == MINE
 
@@ -453,7 +453,7 @@ def test_documented_edit_collects_the_static_files_of_django(
     dockerfile.write_text(head + snippet + last + tail)
     image = engine.build(folder, "collectstatic")
     script = "print(open('collected/site.css').read())"
-    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "css\n"
+    assert engine.run(*HARDENED, image, "python", "-c", script).stdout == "css\n"
 
 
 @IMAGE
@@ -466,4 +466,4 @@ def test_plain_script_needs_neither_port_nor_server(
     resolve(folder)
     commit(folder)
     adopt(template, folder, port="", command=["script"])
-    assert "Hello from script" in engine.run(*CLOSED, engine.build(folder, "script")).stdout
+    assert "Hello from script" in engine.run(*HARDENED, engine.build(folder, "script")).stdout

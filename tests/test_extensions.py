@@ -65,7 +65,7 @@ def test_nothing_else_names_a_framework(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a copy of this repository with one more framework, added as CONTRIBUTING.md says."""
+    """Return a copy of this repository with one more framework, added as CONTRIBUTING.md says."""
     tree = release(ROOT, tmp_path_factory.mktemp("grown") / "tree", "v9999.0.0")
     questions = tree / "copier.yml"
     line = "    FastAPI: fastapi\n"

@@ -13,7 +13,7 @@ import pytest
 from faults import close_up
 from helpers.edits import EDITS
 from helpers.files import append, change, replace
-from helpers.future_releases import FUTURES
+from helpers.future_releases import FUTURE_RELEASES
 from helpers.repository import ROOT, commit, git, release, releases
 from helpers.updates import NOW, make, unmerged
 
@@ -156,7 +156,7 @@ def test_commands_for_many_repositories(template: Path, tmp_path: Path) -> None:
     """One of two projects is behind, has drifted and will conflict."""
     tree = tmp_path / "template"
     git(template, "clone", "--quiet", str(template), str(tree))
-    FUTURES["user"](tree)
+    FUTURE_RELEASES["user"](tree)
     commit(tree)
     git(tree, "tag", "v10000.0.0")
     folder = tmp_path / "repositories"

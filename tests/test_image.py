@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers.edits import EDITS
-from helpers.engine import CLOSED, Engine, docker
+from helpers.engine import HARDENED, Engine, docker
 from helpers.files import append, change, texts
 from helpers.image import EPOCH_1980, base_of, empty_package_cache
 from helpers.project import PYTHON, Copy, uv
@@ -38,7 +38,7 @@ LEFT_OUT = re.compile(r"ensurepip|idlelib|pydoc_data|_?tkinter|turtle|turtledemo
 
 
 def added_to(engine: Engine, base: list[str], image: str) -> list[tarfile.TarInfo]:
-    """Give every file and folder in the layers of an image that are not among its base's."""
+    """Return every file and folder in the layers of an image that are not among its base's."""
     return [
         member
         for digest, content in engine.saved_layers(image).items()
@@ -61,7 +61,7 @@ def set_up_uv(project: Path, line: str) -> None:
 def project(
     request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Give a project of each Python and kind of image, with secrets lying about."""
+    """Return a project of each Python and kind of image, with secrets lying about."""
     python, kind = request.param
     folder = tmp_path_factory.mktemp(f"{kind}-{python}") / "project"
     project = copy(folder, python_version=python, image=kind)
@@ -74,24 +74,24 @@ def project(
 
 @pytest.fixture(scope="module")
 def image(engine: Engine, project: Path) -> str:
-    """Give the image of that project, built as its README says."""
+    """Return the image of that project, built as its README says."""
     return engine.build(project, f"image-{project.parent.name}")
 
 
 @pytest.fixture(scope="module")
 def added(engine: Engine, project: Path, image: str) -> list[tarfile.TarInfo]:
-    """Give every file and folder in the layers that the Dockerfile adds to its base."""
+    """Return every file and folder in the layers that the Dockerfile adds to its base."""
     return added_to(engine, engine.layers(base_of(project)), image)
 
 
 @pytest.fixture
 def edited(project: Path, tmp_path: Path) -> Path:
-    """Give a copy of that project, to be edited."""
+    """Return a copy of that project, to be edited."""
     return Path(shutil.copytree(project, tmp_path / "project", symlinks=True))
 
 
-def test_closed_container_answers_turns_healthy_and_stops(engine: Engine, image: str) -> None:
-    with engine.serve(image, *CLOSED) as container:
+def test_hardened_container_answers_turns_healthy_and_stops(engine: Engine, image: str) -> None:
+    with engine.serve(image, *HARDENED) as container:
         container.wait_until_healthy()
         assert container.request("GET", "/healthz")[0] == 200
         order = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
@@ -167,7 +167,7 @@ def test_nothing_that_only_a_build_needs_is_added(
     }
 
     def distributions(requirements: list[str]) -> set[str]:
-        """Give the names that the folders of these have in site-packages."""
+        """Return the names that the folders of these have in site-packages."""
         found = (re.match(r"[\w.-]+", requirement) for requirement in requirements)
         return {re.sub(r"[-_.]+", "_", match[0]).lower() for match in found if match}
 
@@ -279,11 +279,11 @@ def test_folder_beside_the_source_is_the_same_from_each_checkout(
     os.utime(project / "pages" / "index.html", (0, 0))
     assert engine.layers(engine.build(project, "folder-2", "--no-cache")) == engine.layers(image)
     script = "import os; print(open('/app/pages/index.html').read(), os.stat('/app/pages').st_uid)"
-    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "<p>a page</p>\n 0\n"
+    assert engine.run(*HARDENED, image, "python", "-c", script).stdout == "<p>a page</p>\n 0\n"
 
 
 def mount_the_libraries(project: Path) -> None:
-    """Let the stage of the dependencies see the folder libs."""
+    """Mount the folder libs into the stage of the dependencies."""
     change(project, ".dockerignore", r"(!src\n)", r"\1!libs\n")
     mount = "    --mount=type=bind,source={0},target={0} \\\\\n"
     lock = mount.format("uv.lock")
@@ -375,7 +375,7 @@ def test_nothing_else_in_the_source_is_left_out(engine: Engine, copy: Copy, tmp_
 
 def test_service_starts_in_app_and_any_user_has_a_name(engine: Engine, image: str) -> None:
     script = "import getpass, os; print(os.getcwd(), getpass.getuser())"
-    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "/app app\n"
+    assert engine.run(*HARDENED, image, "python", "-c", script).stdout == "/app app\n"
 
 
 def test_relative_path_finds_what_was_copied_beside_the_service(
@@ -385,7 +385,7 @@ def test_relative_path_finds_what_was_copied_beside_the_service(
     EDITS["a folder beside the source"].apply(project)
     image = engine.build(project, "relative")
     script = "print(open('pages/index.html').read(), end='')"
-    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "<p>a page</p>\n"
+    assert engine.run(*HARDENED, image, "python", "-c", script).stdout == "<p>a page</p>\n"
 
 
 def test_project_that_builds_no_dependency_from_source_builds(
@@ -463,7 +463,7 @@ def test_build_packages_compile_a_dependency_and_stay_out(
     # A wheel that was built before would need no compiler.
     with empty_package_cache(project):
         image = engine.build(project, "compiled")
-    assert engine.run(*CLOSED, image, "dumb-init", "echo", "compiled").stdout == "compiled\n"
+    assert engine.run(*HARDENED, image, "dumb-init", "echo", "compiled").stdout == "compiled\n"
     compiler = engine.run(image, "gcc", "--version", check=False)
     assert "executable file not found" in compiler.stderr
 
@@ -504,7 +504,7 @@ def test_stale_lock_fails_the_build_and_says_so(engine: Engine, edited: Path) ->
 def test_oldest_uv_that_may_be_asked_for_builds(engine: Engine, copy: Copy, tmp_path: Path) -> None:
     project = copy(tmp_path / "project", uv_version=PINS["uv_oldest"])
     image = engine.build(project, "oldest-uv")
-    with engine.serve(image, *CLOSED) as container:
+    with engine.serve(image, *HARDENED) as container:
         container.wait_until_healthy()
 
 
@@ -514,7 +514,7 @@ def test_build_checks_find_nothing(engine: Engine, project: Path) -> None:
 
 def test_port_and_workers_come_from_the_environment(engine: Engine, image: str) -> None:
     options = ["--env=PORT=9001", "--env=WEB_CONCURRENCY=2"]
-    with engine.serve(image, *CLOSED, *options, port=9001) as container:
+    with engine.serve(image, *HARDENED, *options, port=9001) as container:
         container.wait_until_healthy()
         assert container.request("GET", "/healthz")[0] == 200
         assert container.stop(seconds=10) == 0
@@ -528,7 +528,7 @@ def test_wrong_setting_stops_it_at_once_with_one_line(engine: Engine, image: str
 
 
 def test_every_line_of_the_log_is_json(engine: Engine, image: str) -> None:
-    with engine.serve(image, *CLOSED) as container:
+    with engine.serve(image, *HARDENED) as container:
         container.wait_until_healthy()
         headers = {"X-Request-ID": "from-the-proxy"}
         status, answered, _ = container.request("GET", "/nowhere", headers=headers)
@@ -542,20 +542,20 @@ def test_every_line_of_the_log_is_json(engine: Engine, image: str) -> None:
 
 
 def test_stop_while_it_starts_ends_with_0(engine: Engine, image: str) -> None:
-    with engine.serve(image, *CLOSED) as container:
+    with engine.serve(image, *HARDENED) as container:
         # Before, the kernel keeps the signal from the first process.
         container.wait_until_it_catches(signal.SIGTERM)
         assert container.stop(seconds=10) == 0
 
 
 def test_any_command_can_be_run(engine: Engine, image: str) -> None:
-    run = engine.run(*CLOSED, image, "python", "-m", "json.tool", "--help")
+    run = engine.run(*HARDENED, image, "python", "-m", "json.tool", "--help")
     assert run.stdout.startswith("usage:")
 
 
 def test_request_in_flight_is_finished_after_sigterm(engine: Engine, image: str) -> None:
     body = json.dumps({"lines": [{"sku": "A-1", "quantity": 1, "unit_price": "9.99"}]}).encode()
-    with engine.serve(image, *CLOSED) as container:
+    with engine.serve(image, *HARDENED) as container:
         container.wait_until_healthy()
         connection = HTTPConnection(*container.address, timeout=20)
         connection.putrequest("POST", "/quotes")
@@ -578,7 +578,7 @@ def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: s
 
     An engine asks at the start interval in the start period alone, which is none by default.
     """
-    with engine.serve(image, *CLOSED) as container:
+    with engine.serve(image, *HARDENED) as container:
         container.wait_until_healthy()
         check = json.loads(container.inspect("{{json .Config.Healthcheck}}"))
         probes = json.loads(container.inspect("{{json .State.Health.Log}}"))
@@ -605,7 +605,7 @@ def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: s
 
 def test_crash_of_python_says_where(engine: Engine, image: str) -> None:
     crash = "import ctypes; ctypes.string_at(0)"
-    run = engine.run(*CLOSED, image, "python", "-c", crash, check=False)
+    run = engine.run(*HARDENED, image, "python", "-c", crash, check=False)
     assert run.returncode != 0
     assert 'File "<string>", line 1' in run.stderr
 
@@ -618,7 +618,7 @@ assert sys.dont_write_bytecode
 print("out before a crash", end="")
 os._exit(0)
 """
-    assert engine.run(*CLOSED, image, "python", "-c", script).stdout == "out before a crash"
+    assert engine.run(*HARDENED, image, "python", "-c", script).stdout == "out before a crash"
 
 
 def test_standard_library_is_that_of_the_base(engine: Engine, project: Path, image: str) -> None:
@@ -636,7 +636,7 @@ print(json.dumps([str(path) for path in own]))
     )
 
     def module(path: str) -> str:
-        """Give the name that is imported for a file."""
+        """Return the name that is imported for a file."""
         return path.removeprefix("lib-dynload/").split("/")[0].split(".")[0]
 
     distroless = "AS debian" in (project / "Dockerfile").read_text()
@@ -644,7 +644,7 @@ print(json.dumps([str(path) for path in own]))
     assert kept == base - left_out
 
 
-def test_compose_brings_it_up_as_closed_as_production(
+def test_compose_runs_it_hardened_as_in_production(
     engine: Engine, copy: Copy, tmp_path: Path
 ) -> None:
     # A name of its own, or an image that is there already would be taken for it.
@@ -668,7 +668,7 @@ def test_compose_brings_it_up_as_closed_as_production(
 
 @pytest.fixture(scope="module")
 def distroless(engine: Engine, copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give a distroless image with a package of apt's and a wheel that links to Debian's."""
+    """Return a distroless image with a package of apt's and a wheel that links to Debian's."""
     answers = {"image": "distroless", "apt_packages": APT}
     project = copy(
         tmp_path_factory.mktemp("distroless") / "project", python_version=PYTHON, **answers
@@ -685,7 +685,7 @@ def test_apt_package_is_in_the_slim_image(engine: Engine, copy: Copy, tmp_path: 
     project = copy(tmp_path / "project", python_version=PYTHON, apt_packages=APT)
     image = engine.build(project, "apt")
     script = "import ctypes, grp; ctypes.CDLL('libpq.so.5'); grp.getgrnam('_ssh')"
-    engine.run(*CLOSED, image, "python", "-c", script)
+    engine.run(*HARDENED, image, "python", "-c", script)
     users = engine.run("--user=0", image, "cat", "/etc/shadow").stdout
     (changed,) = re.findall(r"^messagebus:.*?:(\d+):", users, re.MULTILINE)
     assert int(changed) == EPOCH_1980 // 86_400, "the day of the build would be another layer"
@@ -713,7 +713,7 @@ def test_apt_package_is_in_the_slim_image(engine: Engine, copy: Copy, tmp_path: 
     ],
 )
 def test_distroless_finds(engine: Engine, distroless: str, script: str) -> None:
-    engine.run("--tmpfs=/tmp", *CLOSED[:3], distroless, "python", "-c", script)
+    engine.run("--tmpfs=/tmp", *HARDENED[:3], distroless, "python", "-c", script)
 
 
 @pytest.mark.parametrize("program", ["sh", "bash", "apt-get", "dpkg", "pip", "ls"])

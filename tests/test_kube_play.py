@@ -190,7 +190,7 @@ class Host:
 
 @pytest.fixture
 def host(engine: Engine, tmp_path: Path) -> Iterator[Host]:
-    """Give Podman and a network of the test's own."""
+    """Yield Podman and a network of the test's own."""
     if not PREFIX and not shutil.which("podman"):
         pytest.skip("podman is not installed, and PODMAN_PREFIX names no command that has it")
     host = Host(tmp_path, f"{engine.prefix}-kube")

@@ -1,4 +1,4 @@
-"""What a cluster is given: judged by the tools of Kubernetes, as kubectl renders it."""
+"""What a cluster is given: checked by the tools of Kubernetes, as kubectl renders it."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def containers(pod: Object) -> list[Object]:
 
 @pytest.fixture(scope="module")
 def clusters(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cluster]:
-    """Give what each shape of project renders for production, in one folder."""
+    """Return what each shape of project renders for production, in one folder."""
     folder = tmp_path_factory.mktemp("clusters")
     (folder / "rendered").mkdir()
     found = {}

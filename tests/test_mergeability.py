@@ -4,7 +4,7 @@ import pytest
 from helpers.files import files, sections
 from helpers.project import WORKFLOW
 from helpers.repository import releases
-from helpers.updates import NOW, Answers, Questions, Workshop, is_yours, stored
+from helpers.updates import NOW, Answers, Questions, UpdateMatrix, is_yours, stored
 
 pytestmark = pytest.mark.render
 
@@ -15,7 +15,7 @@ QUESTIONS = Questions.of(NOW)
 
 
 def shapes() -> dict[str, Answers]:
-    """Give answers that between them show every line of what updates merge."""
+    """Return answers that between them show every line of what updates merge."""
     packages = {"apt_packages": "libpq5", "build_packages": "gcc", "repository": "Acme/Orders.api"}
     services = QUESTIONS.services()
     services = {name: answers | {"deploy": "kubernetes"} for name, answers in services.items()}
@@ -28,7 +28,7 @@ def shapes() -> dict[str, Answers]:
 
 
 def ambiguous(text: str) -> list[list[int]]:
-    """Give the lines, from 1, before which an edit has the same surroundings as before another.
+    """Return the lines, from 1, before which an edit has the same surroundings as before another.
 
     After a release that moves them, `git apply` may put that edit where the other is, and say
     nothing: https://github.com/git/git/blob/v2.51.0/apply.c, find_pos.
@@ -44,7 +44,7 @@ def ambiguous(text: str) -> list[list[int]]:
 
 
 def moved(old: str, new: str, heading: str) -> list[str]:
-    """Give the sections in which an edit of the old text could end though it was in another."""
+    """Return the sections in which an edit of the old text could end though it was in another."""
 
     def places(text: str) -> dict[tuple[str, ...], set[str]]:
         found: dict[tuple[str, ...], set[str]] = {}
@@ -64,8 +64,10 @@ def moved(old: str, new: str, heading: str) -> list[str]:
 
 
 @pytest.mark.parametrize("answers", shapes().values(), ids=shapes())
-def test_every_edit_of_a_merged_file_has_one_place(workshop: Workshop, answers: Answers) -> None:
-    project = workshop.project(NOW, answers)
+def test_every_edit_of_a_merged_file_has_one_place(
+    update_matrix: UpdateMatrix, answers: Answers
+) -> None:
+    project = update_matrix.project(NOW, answers)
     for name, text in files(project).items():
         if not is_yours(name):
             found = ambiguous(text.decode())
@@ -77,10 +79,10 @@ def test_every_edit_of_a_merged_file_has_one_place(workshop: Workshop, answers: 
 
 @pytest.mark.parametrize("version", releases())
 def test_no_place_of_an_edit_moves_to_another_stage_or_job(
-    workshop: Workshop, version: str
+    update_matrix: UpdateMatrix, version: str
 ) -> None:
     for answers in Questions.of(version).variants().values():
-        old, new = (files(workshop.project(v, answers)) for v in (version, NOW))
+        old, new = (files(update_matrix.project(v, answers)) for v in (version, NOW))
         for name, heading in {
             "Dockerfile": r"(?:# --- |FROM \S+ AS )(\w+)",
             WORKFLOW: r"  (\w+):$",
@@ -93,10 +95,10 @@ def test_no_place_of_an_edit_moves_to_another_stage_or_job(
 
 @pytest.mark.parametrize("version", releases())
 def test_no_file_that_updates_merge_was_removed_or_renamed(
-    workshop: Workshop, version: str
+    update_matrix: UpdateMatrix, version: str
 ) -> None:
     """Copier would delete it with the edits in it, and report no conflict."""
     for answers in Questions.of(version).variants().values():
-        old = workshop.project(version, answers)
+        old = update_matrix.project(version, answers)
         merged = {name for name in files(old) if not is_yours(name)}
-        assert merged <= files(workshop.project(NOW, stored(old))).keys()
+        assert merged <= files(update_matrix.project(NOW, stored(old))).keys()

@@ -19,7 +19,7 @@ RENOVATE = "44.121.2"
 
 
 def rows(text: str) -> dict[str, set[str]]:
-    """Give what the table names in code, by whose it is."""
+    """Return what the table names in code, by whose it is."""
     table = text.partition("| whose | what |")[2].partition("\n\n")[0]
     found = {}
     for line in table.splitlines()[2:]:
@@ -139,28 +139,28 @@ def validator() -> list[str]:
     ]
 
 
-def judged(validator: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Have the validator judge the renovate.json of a folder."""
+def validated(validator: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the validator on the renovate.json of a folder."""
     command = [*validator, "--strict", "--no-global", "renovate.json"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 @pytest.mark.project
-def test_renovates_own_validator_judges_the_templates(validator: list[str]) -> None:
-    run = judged(validator, ROOT)
+def test_renovate_accepts_the_templates_own_configuration(validator: list[str]) -> None:
+    run = validated(validator, ROOT)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.project
 @pytest.mark.parametrize("right", [True, False])
-def test_renovates_own_validator_judges_the_configuration(
+def test_renovate_accepts_the_configuration_and_no_wrong_one(
     validator: list[str], copy: Copy, tmp_path: Path, right: bool
 ) -> None:
     project = copy(tmp_path / "project")
     if not right:
         change(project, "renovate.json", '"enabled": false\n    },', '"enabled": "no"\n    },')
     EDITS["lines in the small files"].apply(project)
-    run = judged(validator, project)
+    run = validated(validator, project)
     assert (run.returncode == 0) == right, run.stdout + run.stderr
 
 

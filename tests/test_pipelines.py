@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.engine import CLOSED, Engine, docker
+from helpers.engine import HARDENED, Engine, docker
 from helpers.files import loaded
 from helpers.git_server import TOKEN, GitServer, https_server, ssh_server
 from helpers.image import BASES
@@ -39,27 +39,27 @@ SCANNER = "docker/buildkit-syft-scanner:stable-1"
 Project = Callable[..., Path]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tools(engine: Engine) -> None:
-    """Have the programs that run pipelines; without one skip, or fail where REQUIRE_ENGINE=1."""
+    """Skip what runs pipelines where a program is missing, or fail where REQUIRE_ENGINE=1."""
     if missing := missing_tools():
         skip_or_fail(f"not installed: {', '.join(missing)}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def scanner(engine: Engine) -> None:
-    """Have BuildKit's scanner on the engine, or build what stands for it."""
+    """Pull BuildKit's scanner, or build what stands for it."""
     for command in ("image inspect", "pull --quiet"):
         if docker(*command.split(), SCANNER, check=False).returncode == 0:
             return
     docker("tag", engine.build(ROOT / "tests" / "scanner", "scanner"), SCANNER)
 
 
-@pytest.fixture(scope="module", params=RUNNERS)
+@pytest.fixture(scope="session", params=RUNNERS)
 def host(
     request: pytest.FixtureRequest, tools: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
-    """Give each host in turn, with a registry of its own."""
+    """Yield each host in turn, with a registry of its own."""
     folder = tmp_path_factory.mktemp(request.param)
     with registry(folder) as served:
         yield Host(request.param, RUNNERS[request.param], folder, served)
@@ -90,7 +90,7 @@ def git_server(
     index: Index,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[GitServer]:
-    """A git server that opens to a token on the host that the parameter names, else to a key."""
+    """Yield a git server that opens to a token on the parameter's host, else to a key."""
     folder = tmp_path_factory.mktemp("git")
     if host.name == request.param:
         serving = https_server(folder, index.signed_by, index.trusted())
@@ -166,7 +166,7 @@ ENDS_WITH_1 = "import signal, sys; signal.signal(15, lambda *_: sys.exit(1)); si
 
 
 def add_a_database(project: Path) -> None:
-    """Something beside the service that it waits for, and whose exit code is another."""
+    """Add something beside the service that it waits for, and whose exit code is another."""
     compose = project / "compose.yaml"
     head = "    # README.md lists the settings.\n"
     assert head in compose.read_text()
@@ -303,7 +303,7 @@ def edit_dockerfile(project: Path, before: str, line: str) -> None:
 
 
 def change_the_configuration(project: Path) -> None:
-    """A variable of the moment, which only the digest of the image shows: the layers are equal."""
+    """Add a label with the time, which only the digest of the image shows."""
     bake = project / "docker-bake.hcl"
     text, before = bake.read_text(), "  tags       = [IMAGE]\n"
     assert before in text
@@ -315,7 +315,7 @@ def open_app_folder(project: Path) -> None:
 
 
 def ignore_sigterm(project: Path) -> None:
-    """A shell that waits for the service keeps SIGTERM for itself, as one does in many images."""
+    """Start the service by a shell that keeps SIGTERM for itself, as one does in many images."""
     (package,) = (project / "src").iterdir()
     path = project / "Dockerfile"
     text, _, _ = path.read_text().rpartition("CMD [")
@@ -436,9 +436,9 @@ def test_verify_wants_provenance_and_sbom_of_each_platform(
         docker("image", "rm", "--force", *(f"{image}:{tag}" for tag in built), check=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def arm64(engine: Engine) -> None:
-    """Have an engine that runs arm64; without an emulator skip, or fail where REQUIRE_ENGINE=1."""
+    """Skip what runs arm64 where no emulator does, or fail where REQUIRE_ENGINE=1."""
     if "linux/arm64" in docker("buildx", "inspect").stdout:
         return
     skip_or_fail("this machine cannot run linux/arm64")
@@ -494,7 +494,7 @@ def test_arm64_builds_the_same_twice_runs_and_joins_amd64(
         docker("pull", "--quiet", "--platform=linux/arm64", pulled)
         machine = ["--entrypoint=python", pulled, "-c", "import os; print(os.uname().machine)"]
         assert engine.run("--platform=linux/arm64", *machine).stdout.strip() == "aarch64"
-        with engine.serve(pulled, "--platform=linux/arm64", *CLOSED, "--tmpfs=/tmp") as container:
+        with engine.serve(pulled, "--platform=linux/arm64", *HARDENED, "--tmpfs=/tmp") as container:
             container.wait_until_healthy()
             assert container.stop(30) == 0
         pushed_names = [f"{image}:build-c0ffee-{arch}" for arch in built]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from helpers.engine import CLOSED, Engine
+from helpers.engine import HARDENED, Engine
 from helpers.git_server import https_server, ssh_server
 from helpers.image import BASES
 from helpers.listeners import PROXY_PASSWORD, proxy
@@ -29,7 +29,7 @@ BUILD = ["build", "--layers", "--pull=never", "--network=host", "--format=docker
 
 @pytest.fixture(scope="module")
 def bases(engine: Engine) -> None:
-    """Give Podman the base images that the Docker engine has, so that both build on the same."""
+    """Return Podman the base images that the Docker engine has, so that both build on the same."""
     if not PREFIX and not shutil.which("podman"):
         pytest.skip("podman is not installed, and PODMAN_PREFIX names no command that has it")
     with subprocess.Popen(["docker", "save", *BASES], stdout=subprocess.PIPE) as saved:
@@ -81,7 +81,7 @@ def test_layers_are_those_that_docker_builds(
         check = run("podman", "image", "inspect", "--format={{json .HealthCheck}}", tag)
         assert "-ISc" in json.loads(check)["Test"]
         script = "import os, my_service, acme_greeting, acme_private; print(os.getcwd())"
-        options = ["--rm", "--network=none", *CLOSED]
+        options = ["--rm", "--network=none", *HARDENED]
         assert run("podman", "run", *options, tag, "python", "-c", script) == "/app\n"
     finally:
         subprocess.run([*PREFIX, "podman", "image", "rm", "--force", tag], capture_output=True)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.project
 def project(
     request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Give a project of each service that is committed as generated and has its environment."""
+    """Return a project of each service that is committed as generated and has its environment."""
     project = tmp_path_factory.mktemp("project") / "-".join(request.param.values())
     copy(project, python_version=PYTHON, **request.param)
     commit(project)

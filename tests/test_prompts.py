@@ -34,7 +34,7 @@ Run = Callable[..., Terminal]
 
 @pytest.fixture
 def copier(tmp_path: Path) -> Iterator[Run]:
-    """Return a function that runs Copier in a terminal."""
+    """Yield a function that runs Copier in a terminal."""
     with ExitStack() as stack:
 
         def run(*arguments: str, folder: Path = tmp_path) -> Terminal:

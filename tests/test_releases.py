@@ -10,7 +10,7 @@ import pytest
 from helpers.edits import EDITS, fitting, together
 from helpers.files import files
 from helpers.repository import ROOT, git, releases
-from helpers.updates import NOW, Answers, Questions, Workshop, content, is_yours
+from helpers.updates import NOW, Answers, Questions, UpdateMatrix, content, is_yours
 
 # Each edit alone from the first release, in what most people have and in what nobody has;
 # EVERY_UPDATE=1 does all releases and variants.
@@ -28,7 +28,7 @@ PAST = [
 
 
 def whole(version: str) -> dict[str, Answers]:
-    """Give the answers from which all edits together are updated."""
+    """Return the answers from which all edits together are updated."""
     questions = Questions.of(version)
     found = questions.services()
     return found if version == NOW else questions.variants() | found
@@ -50,36 +50,38 @@ TOGETHER = [
 @pytest.mark.update
 @pytest.mark.parametrize(("version", "answers", "edit"), PAST)
 def test_update_keeps_an_edit_where_it_was(
-    workshop: Workshop, version: str, answers: Answers, edit: str
+    update_matrix: UpdateMatrix, version: str, answers: Answers, edit: str
 ) -> None:
-    workshop.check(version, NOW, answers, EDITS[edit])
+    update_matrix.check(version, NOW, answers, EDITS[edit])
 
 
 @pytest.mark.update
 @pytest.mark.parametrize(("version", "answers"), TOGETHER)
-def test_update_keeps_all_edits_at_once(workshop: Workshop, version: str, answers: Answers) -> None:
+def test_update_keeps_all_edits_at_once(
+    update_matrix: UpdateMatrix, version: str, answers: Answers
+) -> None:
     edits = [edit for edit in together(answers) if edit is not EDITS["a digest of Python"]]
-    new = workshop.future("all pins") if version == NOW else NOW
-    workshop.check(version, new, answers, *edits)
+    new = update_matrix.future("all pins") if version == NOW else NOW
+    update_matrix.check(version, new, answers, *edits)
 
 
 @pytest.mark.render
 @pytest.mark.parametrize("version", releases())
-def test_no_release_removes_a_file(workshop: Workshop, version: str) -> None:
+def test_no_release_removes_a_file(update_matrix: UpdateMatrix, version: str) -> None:
     """Copier deletes it, with what people wrote there, and says nothing."""
     if version.split(".")[0] != f"v{project_version()}".split(".")[0]:
         return
-    old, new = (files(workshop.project(v, {})) for v in (version, NOW))
+    old, new = (files(update_matrix.project(v, {})) for v in (version, NOW))
     assert {name for name in old.keys() - new.keys() if not is_yours(name)} == set()
 
 
 def project_version() -> str:
-    """Give the version that pyproject.toml says."""
+    """Return the version that pyproject.toml says."""
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
 def changelog(text: str) -> list[str]:
-    """Give the versions that a changelog lists as released, the newest first."""
+    """Return the versions that a changelog lists as released, the newest first."""
     return re.findall(r"^## \[(\d.*)\] - \d{4}-\d\d-\d\d$", text, re.MULTILINE)
 
 

@@ -47,7 +47,7 @@ GROUPS = [
 
 
 def combinations() -> Iterator[dict[str, str]]:
-    """Every choice of every question with some values of the others, on the services in turn."""
+    """Yield every choice of every question with some of the others, on the services in turn."""
     axes = {
         name: choices(question)
         for name, question in ASKED.items()
@@ -197,7 +197,7 @@ def test_lock_is_of_the_project_and_of_what_it_depends_on(rendered: Rendered) ->
 
 
 def pipelines(project: dict[str, str]) -> dict[str, str]:
-    """Give the file of each pipeline by the name of its host."""
+    """Return the file of each pipeline by the name of its host."""
     files = {"github": ".github/workflows/ci.yml", "gitlab": ".gitlab-ci.yml"}
     return {host: project[path] for host, path in files.items() if path in project}
 
@@ -268,7 +268,7 @@ def test_every_action_and_image_is_pinned_and_left_to_the_template(rendered: Ren
 
 
 def jobs(project: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Give the jobs of a project's pipeline by the names that they have on GitHub."""
+    """Return the jobs of a project's pipeline by the names that they have on GitHub."""
     ((host, text),) = pipelines(project).items()
     pipeline = yaml.safe_load(text)
     if host == "github":
@@ -294,13 +294,13 @@ def waited_for(job: dict[str, Any]) -> set[str]:
 
 
 def lines(job: dict[str, Any]) -> set[str]:
-    """Give what a job runs, line by line."""
+    """Return what a job runs, line by line."""
     scripts = job.get("script") or [step.get("run", "") for step in job["steps"]]
     return {line.strip() for script in scripts for line in script.splitlines()}
 
 
 def commands(job: dict[str, Any]) -> set[str]:
-    """Give what a job runs, line by line, its variables without a name."""
+    """Return what a job runs, line by line, its variables without a name."""
     return {re.sub(r"\$\w+", "$", line) for line in lines(job)}
 
 
@@ -482,9 +482,9 @@ def test_file_names_are_safe_on_windows() -> None:
 Hosts = dict[str, dict[str, dict[str, Any]]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hosts(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> Hosts:
-    """Give the jobs of each host's pipeline."""
+    """Return the jobs of each host's pipeline."""
     folder = tmp_path_factory.mktemp("hosts")
     return {host: jobs(texts(copy(folder / host, ci=host))) for host in ("github", "gitlab")}
 

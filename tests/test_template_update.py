@@ -16,7 +16,7 @@ import yaml
 from copier import run_copy
 from helpers.edits import EDITS
 from helpers.files import change, files, loaded
-from helpers.future_releases import FUTURES
+from helpers.future_releases import FUTURE_RELEASES
 from helpers.project import Copy
 from helpers.repository import GIT_ENV, commit, git
 from helpers.updates import NOW, config
@@ -90,7 +90,7 @@ class Repository:
 
 @pytest.fixture(params=["github", "gitlab"])
 def repository(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Repository:
-    """Give a repository of a project whose template has a newer release, which has another user."""
+    """Return a repository of a project whose template has a newer release, with another user."""
     newer = tmp_path / "template"
     git(template, "clone", "--quiet", str(template), str(newer))
     project = tmp_path / "project"
@@ -105,8 +105,8 @@ def repository(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -
         defaults=True,
         quiet=True,
     )
-    FUTURES["user"](newer)
-    FUTURES["file"](newer)
+    FUTURE_RELEASES["user"](newer)
+    FUTURE_RELEASES["file"](newer)
     commit(newer)
     git(newer, "tag", NEXT)
 

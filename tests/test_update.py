@@ -12,11 +12,11 @@ import yaml
 from copier import run_copy, run_update
 from helpers.edits import EDITS
 from helpers.files import append, change, files
-from helpers.future_releases import FUTURES
+from helpers.future_releases import FUTURE_RELEASES
 from helpers.project import PYTHON, Copy
 from helpers.repository import commit, git, releases
 from helpers.template import ASKED
-from helpers.updates import NOW, Workshop, content, unmerged, update
+from helpers.updates import NOW, UpdateMatrix, content, unmerged, update
 from plumbum import ProcessExecutionError, local
 
 pytestmark = pytest.mark.render
@@ -116,7 +116,7 @@ def test_what_was_copied_from_a_commit_reaches_the_first_release(
     assert (made_of == NOW) == tagged
     assert (f"made from {made_of}, which is not a release" in copied.stderr) == (not tagged)
     commit(project)
-    FUTURES["user"](clone)
+    FUTURE_RELEASES["user"](clone)
     commit(clone)
     git(clone, "tag", "v10000.0.0")
     update(project)
@@ -153,7 +153,7 @@ def test_what_decided_the_source_cannot_change_with_an_update(
 
 @pytest.fixture
 def settled(template: Path, tmp_path: Path) -> Path:
-    """Give a project of a template with one framework more, in a folder with an odd name."""
+    """Return a project of a template with one framework more, in a folder with an odd name."""
     tree = tmp_path / "template"
     git(template, "clone", "--quiet", str(template), str(tree))
     shutil.copytree(tree / "extensions" / "fastapi", tree / "extensions" / "another")
@@ -185,12 +185,12 @@ def shell(command: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("edit", ["none", "another user"])
-def test_an_update_can_be_taken_back(workshop: Workshop, edit: str) -> None:
+def test_an_update_can_be_taken_back(update_matrix: UpdateMatrix, edit: str) -> None:
     """As the messages before it and after it say, whether it conflicts or not."""
-    with workshop.edited(NOW, {}, EDITS[edit]) as project:
+    with update_matrix.edited(NOW, {}, EDITS[edit]) as project:
         (project / ".env").write_text("SECRET=1\n")
         before = files(project)
-        run = update_to(workshop.future("user"), project)
+        run = update_to(update_matrix.future("user"), project)
         (before_it, after_it) = printed(run, "clean --force")
         assert before_it == after_it
         assert git(project, "status", "--porcelain") != ""
@@ -202,13 +202,15 @@ def test_an_update_can_be_taken_back(workshop: Workshop, edit: str) -> None:
 
 
 @pytest.mark.parametrize("where", [".", "services/it's a", "services"])
-def test_an_update_is_taken_back_in_its_project_alone(workshop: Workshop, where: str) -> None:
+def test_an_update_is_taken_back_in_its_project_alone(
+    update_matrix: UpdateMatrix, where: str
+) -> None:
     """A repository may hold more than one, and work of others in it."""
-    with workshop.edited(NOW, {}) as repository:
+    with update_matrix.edited(NOW, {}) as repository:
         services = repository / "services"
         services.mkdir()
         for name in ("it's a", "b"):
-            shutil.copytree(workshop.project(NOW, {}), services / name, symlinks=True)
+            shutil.copytree(update_matrix.project(NOW, {}), services / name, symlinks=True)
             shutil.rmtree(services / name / ".git")
         commit(repository)
         (services / "b" / "new.py").write_text("# a day of work\n")
@@ -217,7 +219,7 @@ def test_an_update_is_taken_back_in_its_project_alone(workshop: Workshop, where:
         git(repository, "add", "Dockerfile")
         before, status = files(repository), git(repository, "status", "--porcelain")
 
-        run = update_to(workshop.future("file"), repository, "services/it's a")
+        run = update_to(update_matrix.future("file"), repository, "services/it's a")
         assert (services / "it's a" / ".hadolint.yaml").exists()
         shell(printed(run, "clean --force")[0], repository / where)
         assert files(repository) == before
@@ -234,10 +236,10 @@ def test_an_update_is_taken_back_in_its_project_alone(workshop: Workshop, where:
     ids=["inline", "rej", "untracked files are hidden"],
 )
 def test_message_after_an_update_has_the_commands_that_find_conflicts(
-    workshop: Workshop, tmp_path: Path, options: list[str], untracked: str, left: str
+    update_matrix: UpdateMatrix, tmp_path: Path, options: list[str], untracked: str, left: str
 ) -> None:
-    version = workshop.future("user")
-    with workshop.edited(NOW, {}, EDITS["another user"]) as project:
+    version = update_matrix.future("user")
+    with update_matrix.edited(NOW, {}, EDITS["another user"]) as project:
         git(project, "config", "status.showUntrackedFiles", untracked)
         run = update_to(version, project, *options)
         assert f"Updated to {version}" in run.stderr
@@ -245,10 +247,10 @@ def test_message_after_an_update_has_the_commands_that_find_conflicts(
         assert "".join(shell(command, tmp_path) for command in commands) == f"{left}\n"
 
 
-def test_message_after_an_update_names_a_file_that_was_moved(workshop: Workshop) -> None:
+def test_message_after_an_update_names_a_file_that_was_moved(update_matrix: UpdateMatrix) -> None:
     """For Copier it was deleted; back in its place, it is updated with the edits in it."""
-    version = workshop.future("user")
-    with workshop.edited(NOW, {}, EDITS["a label"]) as project:
+    version = update_matrix.future("user")
+    with update_matrix.edited(NOW, {}, EDITS["a label"]) as project:
         (project / "docker").mkdir()
         git(project, "mv", "Dockerfile", "docker/Dockerfile")
         commit(project)
@@ -265,10 +267,10 @@ def test_message_after_an_update_names_a_file_that_was_moved(workshop: Workshop)
         assert EDITS["a label"].is_there(project)
 
 
-def test_recopy_leaves_alone_what_is_yours(workshop: Workshop) -> None:
+def test_recopy_leaves_alone_what_is_yours(update_matrix: UpdateMatrix) -> None:
     """It is the way on where the old release is gone, and takes the edits out of shared files."""
     edits = [EDITS[name] for name in ("a dependency", "files of their own", "a label")]
-    with workshop.edited(NOW, {}, *edits) as project:
+    with update_matrix.edited(NOW, {}, *edits) as project:
         (project / "README.md").write_text("# Mine\n")
         (project / "tests" / "test_quotes.py").unlink()
         append(project, "src/my_service/app.py", "# Mine\n")
@@ -360,7 +362,7 @@ def test_another_answers_file_is_named_wherever_answers_are(template: Path, tmp_
 
 
 def check_up(project: Path) -> list[str]:
-    """Run the commands with which the project's README checks it; give what each printed."""
+    """Run the commands with which the project's README checks it; return what each printed."""
     readme = (project / "README.md").read_text()
     block = readme.partition("To check")[2].split("```")[1].replace("\\\n", "")
     commands = [line.partition("  #")[0] for line in block.splitlines()[1:]]
@@ -390,9 +392,9 @@ def test_check_up_finds_nothing_in_a_new_project(copy: Copy, tmp_path: Path) -> 
     assert git(project, "status", "--porcelain") == ""
 
 
-def test_check_up_finds_what_is_amiss(workshop: Workshop) -> None:
-    workshop.future("uv")
-    with workshop.edited(NOW, {"python_version": PYTHON}, EDITS["a dependency"]) as project:
+def test_check_up_finds_what_is_amiss(update_matrix: UpdateMatrix) -> None:
+    update_matrix.future("uv")
+    with update_matrix.edited(NOW, {"python_version": PYTHON}, EDITS["a dependency"]) as project:
         (project / "compose.yaml").unlink()
         (project / "Dockerfile.rej").write_text("@@ -1 +1 @@\n")
         append(project, "Dockerfile", "<<<<<<< before updating\n")
@@ -460,14 +462,14 @@ def test_what_people_added_to_the_workflow_stays(
 @pytest.mark.parametrize(
     "version", [v for v in releases() if "\ndatabase:\n" not in content(v, "copier.yml")]
 )
-def test_database_beside_it_is_for_who_was_asked(workshop: Workshop, version: str) -> None:
+def test_database_beside_it_is_for_who_was_asked(update_matrix: UpdateMatrix, version: str) -> None:
     """Source that is older need not know the driver; its owner may have taken it since."""
 
     def services(project: Path) -> set[str]:
         return {*yaml.safe_load((project / "compose.yaml").read_text())["services"]}
 
     beside = {"postgres", "migrate"}
-    with workshop.edited(version, {"framework": "django"}) as project:
+    with update_matrix.edited(version, {"framework": "django"}) as project:
         update(project, NOW)
         assert not services(project) & beside
         assert "DATABASE_URL" not in (project / "compose.yaml").read_text()
@@ -475,15 +477,15 @@ def test_database_beside_it_is_for_who_was_asked(workshop: Workshop, version: st
         update(project, NOW, database="postgres")
         assert services(project) >= beside
         commit(project)
-        update(project, workshop.future("all pins"))
+        update(project, update_matrix.future("all pins"))
         assert not unmerged(project)
         assert services(project) >= beside
 
 
-def test_database_of_a_new_project_can_be_left_to_its_setting(workshop: Workshop) -> None:
-    with workshop.edited(NOW, {"framework": "django"}) as project:
+def test_database_of_a_new_project_can_be_left_to_its_setting(update_matrix: UpdateMatrix) -> None:
+    with update_matrix.edited(NOW, {"framework": "django"}) as project:
         update(project, NOW, database="none")
         assert not unmerged(project)
-        fresh = workshop.project(NOW, {"framework": "django", "database": "none"})
+        fresh = update_matrix.project(NOW, {"framework": "django", "database": "none"})
         for name in ("compose.yaml", "Dockerfile", ".copier-answers.yml"):
             assert (project / name).read_text() == (fresh / name).read_text()

@@ -4,10 +4,10 @@ import re
 
 import pytest
 from helpers.edits import EDITS
-from helpers.engine import CLOSED, Engine
+from helpers.engine import HARDENED, Engine
 from helpers.repository import releases
 from helpers.service import fetch
-from helpers.updates import NOW, Answers, Workshop, unmerged, update
+from helpers.updates import NOW, Answers, UpdateMatrix, unmerged, update
 
 pytestmark = pytest.mark.image
 
@@ -33,9 +33,9 @@ FIRST, *_ = [*releases()]
     ],
 )
 def test_updated_project_builds_and_serves(
-    workshop: Workshop, engine: Engine, version: str, answers: Answers
+    update_matrix: UpdateMatrix, engine: Engine, version: str, answers: Answers
 ) -> None:
-    with workshop.edited(version, answers, *(EDITS[name] for name in RUN_TIME)) as project:
+    with update_matrix.edited(version, answers, *(EDITS[name] for name in RUN_TIME)) as project:
         update(project, NOW)
         assert not unmerged(project)
         image = engine.build(project, f"updated-{version}-{len(answers)}")
@@ -55,16 +55,16 @@ def test_updated_project_builds_and_serves(
 
 @pytest.mark.parametrize("version", releases())
 def test_updated_django_serves_its_static_files_as_before(
-    workshop: Workshop, engine: Engine, version: str
+    update_matrix: UpdateMatrix, engine: Engine, version: str
 ) -> None:
     """Under names with a hash, unless its source has no place to collect them in."""
-    with workshop.edited(version, {"framework": "django"}) as project:
+    with update_matrix.edited(version, {"framework": "django"}) as project:
         update(project, NOW)
         assert not unmerged(project)
         (package,) = (project / "src").iterdir()
         hashed = "STATIC_ROOT" in (package / "settings.py").read_text()
         image = engine.build(project, f"updated-django-{version}")
-    with engine.serve(image, *CLOSED) as container:
+    with engine.serve(image, *HARDENED) as container:
         container.wait_until_healthy()
         page = fetch(container, "/admin/login/")[2]
         (styles,) = re.findall(r'href="(/static/admin/css/base\b.*?\.css)"', page)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from helpers.engine import CLOSED, Container, Engine, docker
+from helpers.engine import HARDENED, Container, Engine, docker
 from helpers.project import Copy
 from helpers.service import BROKER, ORDER
 from helpers.template import ASKED, choices
@@ -36,7 +36,7 @@ def image(
     copy: Copy,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> str:
-    """Give the image of a worker."""
+    """Return the image of a worker."""
     folder = tmp_path_factory.mktemp(f"worker-{request.param}") / "project"
     project = copy(folder, framework="worker", image=request.param)
     return engine.build(project, f"worker-{request.param}")
@@ -44,7 +44,7 @@ def image(
 
 @pytest.fixture(scope="module")
 def broker_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give the image of a broker that keeps nothing."""
+    """Return the image of a broker that keeps nothing."""
     folder = tmp_path_factory.mktemp("broker")
     (folder / "Dockerfile").write_text(BROKER)
     return engine.build(folder, "broker")
@@ -52,7 +52,7 @@ def broker_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> st
 
 @pytest.fixture
 def network(engine: Engine) -> Iterator[str]:
-    """Give a network of the test's own."""
+    """Yield a network of the test's own."""
     name = docker("network", "create", f"{engine.prefix}-{uuid4().hex}").stdout.strip()
     yield name
     docker("network", "rm", name)
@@ -60,7 +60,7 @@ def network(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture
 def at(network: str) -> list[str]:
-    """Give the options that lead a container to the broker, started or not."""
+    """Return the options that lead a container to the broker, started or not."""
     return [f"--network={network}", "--env=REDIS_URL=redis://broker:6379/0"]
 
 
@@ -75,13 +75,13 @@ def running_broker(engine: Engine, broker_image: str, network: str) -> Iterator[
 
 @pytest.fixture
 def broker(engine: Engine, broker_image: str, network: str) -> Iterator[Container]:
-    """Give a broker that has started."""
+    """Yield a broker that has started."""
     with running_broker(engine, broker_image, network) as container:
         yield container
 
 
 def ended(worker: Container) -> list[dict[str, Any]]:
-    """Give what the worker has logged of the jobs that it ended; every line must be JSON."""
+    """Return what the worker has logged of the jobs that it ended; every line must be JSON."""
     records = [json.loads(line) for line in worker.logs().splitlines()]
     return [record for record in records if record["message"] == "job"]
 
@@ -92,13 +92,13 @@ def redis(broker: Container, *command: str) -> str:
 
 
 def counts(broker: Container) -> tuple[int, int]:
-    """Give how many jobs are done, and how many wait or are under way."""
+    """Return how many jobs are done, and how many wait or are under way."""
     done = redis(broker, "ZCARD", "streaq:default:index:results")
     return int(done), int(redis(broker, "XLEN", "streaq:default:queues:normal"))
 
 
 def ask(worker: Container, order: Any) -> Any:
-    """Hand in a job as a project's README says, and give its result."""
+    """Hand in a job as a project's README says, and return its result."""
     command = ["python", "-m", "my_service.enqueue", "quote", json.dumps({"order": order})]
     return json.loads(docker("exec", worker.name, *command).stdout)
 
@@ -109,10 +109,10 @@ def probe(worker: Container, *options: str) -> int:
     return docker("exec", worker.name, *command, check=False).returncode
 
 
-def test_closed_worker_turns_healthy_does_a_job_and_stops(
+def test_hardened_worker_turns_healthy_does_a_job_and_stops(
     engine: Engine, image: str, broker: Container, at: list[str]
 ) -> None:
-    with engine.serve(image, *CLOSED, *at) as worker:
+    with engine.serve(image, *HARDENED, *at) as worker:
         worker.wait_until_healthy()
         worker.wait_for_log("the queue answers")
         assert ask(worker, ORDER) == {"total": "99.90"}
@@ -126,7 +126,7 @@ def test_closed_worker_turns_healthy_does_a_job_and_stops(
 def test_failed_job_is_logged_with_its_id_and_traceback(
     engine: Engine, image: str, broker: Container, at: list[str]
 ) -> None:
-    with engine.serve(image, *CLOSED, *at) as worker:
+    with engine.serve(image, *HARDENED, *at) as worker:
         worker.wait_until_healthy()
         with pytest.raises(AssertionError, match="ValueError: job"):
             ask(worker, {"lines": []})
@@ -147,7 +147,7 @@ def test_stop_under_load_loses_no_job(
 ) -> None:
     """The broker is silent for a while, so that jobs are under way when the signals come."""
     engine.run(*at, image, "python", "-c", ENQUEUE)
-    with engine.serve(image, *CLOSED, *at, "--env=CONCURRENCY=50") as worker:
+    with engine.serve(image, *HARDENED, *at, "--env=CONCURRENCY=50") as worker:
         worker.wait_for_log('"message": "job"')
         redis(broker, "CLIENT", "PAUSE", "2000", "ALL")
         for _ in range(signals - 1):
@@ -167,11 +167,11 @@ def test_jobs_of_a_killed_worker_are_done_by_another(
 ) -> None:
     """It takes more than a minute; the kind of image decides nothing of it."""
     engine.run(*at, image, "python", "-c", ENQUEUE)
-    with engine.serve(image, *CLOSED, *at) as worker:
+    with engine.serve(image, *HARDENED, *at) as worker:
         worker.wait_for_log('"message": "job"')
         docker("kill", worker.name)
     assert counts(broker)[0] < JOBS
-    with engine.serve(image, *CLOSED, *at):
+    with engine.serve(image, *HARDENED, *at):
         # They are taken over after a minute without a word of the first worker.
         deadline = time.monotonic() + 180
         while counts(broker) != (JOBS, 0) and time.monotonic() < deadline:
@@ -182,7 +182,7 @@ def test_jobs_of_a_killed_worker_are_done_by_another(
 def test_broker_that_comes_late_is_waited_for(
     engine: Engine, image: str, broker_image: str, network: str, at: list[str]
 ) -> None:
-    with engine.serve(image, *CLOSED, *at) as worker:
+    with engine.serve(image, *HARDENED, *at) as worker:
         worker.wait_until_healthy()
         worker.wait_for_log("the queue does not answer")
         assert (probe(worker), probe(worker, "--ready")) == (0, 1)
@@ -202,7 +202,7 @@ def test_broker_that_never_answers_is_told_once(
 ) -> None:
     """One without TLS waits for ever for the rest of what it takes for a command."""
     options = [f"--network={network}", "--env=REDIS_URL=rediss://broker:6379/0"]
-    with engine.serve(image, *CLOSED, *options) as worker:
+    with engine.serve(image, *HARDENED, *options) as worker:
         worker.wait_for_log("the queue does not answer")
         time.sleep(15)
         assert worker.logs().count("the queue does not answer") == 1
@@ -211,13 +211,13 @@ def test_broker_that_never_answers_is_told_once(
 def test_stop_ends_with_0_while_the_broker_is_away(
     engine: Engine, image: str, at: list[str]
 ) -> None:
-    with engine.serve(image, *CLOSED, *at) as worker:
+    with engine.serve(image, *HARDENED, *at) as worker:
         worker.wait_until_healthy()
         assert worker.stop(seconds=25) == 0
 
 
 def test_stop_while_it_starts_ends_with_0(engine: Engine, image: str, at: list[str]) -> None:
-    with engine.serve(image, *CLOSED, *at) as worker:
+    with engine.serve(image, *HARDENED, *at) as worker:
         # Before, the kernel keeps the signal from the first process.
         worker.wait_until_it_catches(signal.SIGTERM)
         assert worker.stop(seconds=10) == 0
@@ -227,7 +227,7 @@ def test_event_loop_that_hangs_is_unhealthy(
     engine: Engine, image: str, broker: Container, at: list[str]
 ) -> None:
     often = ["--health-interval=1s", "--health-retries=1"]
-    with engine.serve(image, *CLOSED, *at, *often) as worker:
+    with engine.serve(image, *HARDENED, *at, *often) as worker:
         worker.wait_until_healthy()
         docker("kill", "--signal=STOP", worker.name)
         worker.wait_for("{{.State.Health.Status}}", "unhealthy")

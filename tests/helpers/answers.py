@@ -105,8 +105,8 @@ BAD_EXISTING = [
 ]  # fmt: skip
 
 
-def assert_prompt_has_room(refusal: str) -> None:
-    """See that a refusal fits into 80 columns without the value, which stands above it there."""
+def assert_refusal_fits_the_prompt(refusal: str) -> None:
+    """Raise AssertionError if a refusal without the value, shown above it, has over 80 columns."""
     said, _, value = refusal.partition(", got ")
     # A choice is not typed.
     assert said.startswith("Invalid choice for") or (len(said) <= 80 and value)

@@ -30,47 +30,47 @@ class Edit:
 
 
 def stages(dockerfile: str) -> dict[str, str]:
-    """Give the text of each stage by its name, with the comment that heads it."""
+    """Return the text of each stage by its name, with the comment that heads it."""
     return sections(dockerfile, r"(?:# --- |FROM \S+ AS )(\w+)")
 
 
 def stage(project: Path, name: str) -> str:
-    """Give the text of one stage of the Dockerfile."""
+    """Return the text of one stage of the Dockerfile."""
     return stages((project / "Dockerfile").read_text())[name]
 
 
 def steps(project: Path, job: str) -> list[str]:
-    """Give the names of the steps of a job, in order."""
+    """Return the names of the steps of a job, in order."""
     return [step["name"] for step in loaded(project, WORKFLOW)["jobs"][job]["steps"]]
 
 
 def service(project: Path, name: str = "app") -> Any:
-    """Give one service of compose.yaml."""
+    """Return one service of compose.yaml."""
     return loaded(project, "compose.yaml")["services"][name]
 
 
 def editing(path: str, pattern: str, replacement: str) -> Callable[[Path], None]:
-    """Give the edit that replaces the one match of a pattern in a file."""
+    """Return the edit that replaces the one match of a pattern in a file."""
     return lambda project: change(project, path, pattern, replacement)
 
 
 def appending(path: str, text: str) -> Callable[[Path], None]:
-    """Give the edit that adds to the end of a file."""
+    """Return the edit that adds to the end of a file."""
     return lambda project: append(project, path, text)
 
 
 def contains(path: str, text: str) -> Callable[[Path], bool]:
-    """Tell whether a file has a line."""
+    """Return whether a file has a line."""
     return lambda project: text in (project / path).read_text().splitlines()
 
 
 def contains_match(path: str, pattern: str) -> Callable[[Path], bool]:
-    """Tell whether a line of a file ends as a pattern says."""
+    """Return whether a line of a file ends as a pattern says."""
     return lambda project: bool(re.search(pattern, (project / path).read_text(), re.MULTILINE))
 
 
 def package(project: Path) -> Path:
-    """Give the folder of the package, whatever its name."""
+    """Return the folder of the package, whatever its name."""
     (folder,) = (project / "src").iterdir()
     return folder
 
@@ -128,7 +128,7 @@ def rename_the_package(project: Path) -> None:
 
 
 def add_files(project: Path) -> None:
-    """Text, bytes that are no text, and a name that needs quotes."""
+    """Add text, bytes that are no text, and a name that needs quotes."""
     (project / "docs").mkdir()
     (project / "docs" / "a plan — für später.md").write_text("# A plan\n")
     (package(project) / "logo.png").write_bytes(bytes(range(256)) * 8)
@@ -384,11 +384,11 @@ DEFAULTS = GITHUB | SLIM
 
 
 def fitting(answers: dict[str, str]) -> dict[str, Edit]:
-    """Give the edits that people can make in a project of these answers."""
+    """Return the edits that people can make in a project of these answers."""
     known = DEFAULTS | answers
     return {name: edit for name, edit in EDITS.items() if edit.needs.items() <= known.items()}
 
 
 def together(answers: dict[str, str]) -> list[Edit]:
-    """Give all edits that can be in one project of these answers at the same time."""
+    """Return all edits that can be in one project of these answers at the same time."""
     return [edit for edit in fitting(answers).values() if not edit.alone]

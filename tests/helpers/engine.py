@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # How the README says that a service can be run: closed, and as a user that the image does not know.
-CLOSED = [
+HARDENED = [
     "--read-only",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
@@ -54,7 +54,7 @@ class Container:
     name: str
 
     def inspect(self, template: str) -> str:
-        """Give what docker inspect prints for a Go template."""
+        """Return what docker inspect prints for a Go template."""
         return docker("inspect", f"--format={template}", self.name).stdout.strip()
 
     @property
@@ -66,7 +66,7 @@ class Container:
     def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], Any]:
-        """Send one request; give its status, headers and the JSON of its body."""
+        """Send one request; return its status, headers and the JSON of its body."""
         content = None if body is None else json.dumps(body)
         sent = {"Content-Type": "application/json"} if content else {}
         with closing(http.client.HTTPConnection(*self.address, timeout=30)) as connection:
@@ -122,12 +122,12 @@ class Container:
             time.sleep(0.05)
 
     def stop(self, seconds: int) -> int:
-        """Send SIGTERM, and SIGKILL after so many seconds; give the exit code, then 137."""
+        """Send SIGTERM, and SIGKILL after so many seconds; return the exit code, then 137."""
         docker("stop", f"--timeout={seconds}", self.name)
         return int(self.inspect("{{.State.ExitCode}}"))
 
     def logs(self) -> str:
-        """Give all that the container printed, stdout and stderr."""
+        """Return all that the container printed, stdout and stderr."""
         done = docker("logs", self.name)
         return done.stdout + done.stderr
 
@@ -141,7 +141,7 @@ class Engine:
 
     @staticmethod
     def unavailable() -> str | None:
-        """Say why there is no engine here, or nothing when there is one."""
+        """Return why there is no engine here, or nothing when there is one."""
         try:
             done = docker("version", "--format={{.Server.Version}}", check=False)
         except FileNotFoundError:
@@ -149,14 +149,14 @@ class Engine:
         return f"no Docker engine answers: {done.stderr.strip()}" if done.returncode else None
 
     def build(self, directory: Path, name: str, *options: str) -> str:
-        """Build a directory into an image and give its tag; a failure raises AssertionError."""
+        """Build a directory into an image and return its tag; a failure raises AssertionError."""
         tag = f"{self.prefix}-{name}"
         docker("build", "--progress=plain", f"--tag={tag}", *options, str(directory))
         self.built.add(tag)
         return tag
 
     def layers(self, image: str) -> list[str]:
-        """Give the digests of the image's layers, the base's first."""
+        """Return the digests of the image's layers, the base's first."""
         layers: list[str] = json.loads(
             docker("image", "inspect", "--format={{json .RootFS.Layers}}", image).stdout
         )
@@ -179,7 +179,7 @@ class Engine:
             docker("rm", "--force", "--volumes", name)
 
     def saved_layers(self, image: str) -> dict[str, bytes]:
-        """Give each layer of an image as an uncompressed archive, by its digest."""
+        """Return each layer of an image as an uncompressed archive, by its digest."""
         done = subprocess.run(["docker", "save", image], capture_output=True, check=True)
         layers = {}
         with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:

@@ -20,7 +20,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def texts(project: Path) -> dict[str, str]:
-    """Give the content of each file of a project by its path."""
+    """Return the content of each file of a project by its path."""
     return {
         path.relative_to(project).as_posix(): path.read_text()
         for path in sorted(project.rglob("*"))
@@ -29,7 +29,7 @@ def texts(project: Path) -> dict[str, str]:
 
 
 def files(project: Path) -> dict[str, bytes]:
-    """Give the content of each file of a project by its path."""
+    """Return the content of each file of a project by its path."""
     return {
         path.relative_to(project).as_posix(): path.read_bytes()
         for path in sorted(project.rglob("*"))

@@ -68,11 +68,11 @@ def bump_images(tree: Path) -> None:
 
 def bump_everything(tree: Path) -> None:
     for name in ("uv", "suite", "action", "copier", "images"):
-        FUTURES[name](tree)
+        FUTURE_RELEASES[name](tree)
 
 
 def change_the_objects(tree: Path) -> None:
-    """Another probe, another field beside each that people edit, and one object more."""
+    """Change a probe, add a field beside each that people edit, and one object more."""
     deployment, kustomization = (f"{DEPLOY}/base/{name}.yaml.jinja" for name in OBJECTS)
     change(tree, deployment, "failureThreshold: 60", "failureThreshold: 120")
     change(tree, deployment, "^(      containers:\n)", "      hostUsers: false\n\\1")
@@ -99,7 +99,7 @@ def add_a_question(tree: Path) -> None:
 
 
 def rename_for_new_projects(tree: Path) -> None:
-    """Give a file another name where it is new: a stored answer keeps the old one elsewhere."""
+    """Return a file another name where it is new: a stored answer keeps the old one elsewhere."""
     name = "{{ 'compose.yaml' if settled else 'compose.yml' }}"
     question = f'compose_file:\n  type: str\n  default: "{name}"\n\n'
     change(tree, "copier.yml", r"^(repository:\n)", question + r"\1")
@@ -107,7 +107,7 @@ def rename_for_new_projects(tree: Path) -> None:
     (template / "compose.yaml.jinja").rename(template / "{{ compose_file }}.jinja")
 
 
-FUTURES: dict[str, Callable[[Path], None]] = {
+FUTURE_RELEASES: dict[str, Callable[[Path], None]] = {
     "uv": lambda tree: change(tree, "copier.yml", r'^    uv: ".+"', '    uv: "0.99.1"'),
     "suite": lambda tree: change(tree, "copier.yml", r"^    suite: .+", "    suite: forky"),
     "patch of Python": lambda tree: change(

@@ -16,14 +16,14 @@ EPOCH_1980 = 315532800
 
 
 def base_of(project: Path) -> str:
-    """Give the image that a project's Dockerfile starts from."""
+    """Return the image that a project's Dockerfile starts from."""
     (base,) = re.findall(r"FROM (python:\S+)", (project / "Dockerfile").read_text())
     return str(base)
 
 
 @contextmanager
 def empty_package_cache(project: Path) -> Iterator[None]:
-    """Give the builds of a project a package cache of their own, which is empty and goes again."""
+    """Yield the builds of a project a package cache of their own, which is empty and goes again."""
     name = uuid4().hex
     dockerfile = project / "Dockerfile"
     shared = dockerfile.read_text()

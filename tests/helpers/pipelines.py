@@ -56,21 +56,21 @@ class Registry:
     folder: Path
 
     def ask(self, path: str) -> Any:
-        """Give the JSON behind a path of the registry's interface."""
+        """Return the JSON behind a path of the registry's interface."""
         with urllib.request.urlopen(f"http://{self.address}/v2/{path}", timeout=10) as response:
             return json.load(response)
 
     def images(self) -> list[str]:
-        """Give the names of all images that were pushed."""
+        """Return the names of all images that were pushed."""
         return list(self.ask("_catalog")["repositories"])
 
     def contents(self) -> Iterator[bytes]:
-        """Give all that it keeps, uncompressed."""
+        """Yield all that it keeps, uncompressed."""
         for path in self.folder.rglob("data"):
             yield uncompressed(path.read_bytes())
 
     def digests(self, image: str) -> dict[str, str]:
-        """Give the digest behind each tag of an image."""
+        """Return the digest behind each tag of an image."""
         digests = {}
         for tag in self.ask(f"{image}/tags/list")["tags"]:
             request = urllib.request.Request(
@@ -144,7 +144,7 @@ def mirror(folder: Path, patch: pytest.MonkeyPatch, images: list[str]) -> Iterat
 
 
 def npm_tools() -> Path:
-    """Give the folder with the commands of NPM_PACKAGES, installed there if they are not."""
+    """Return the folder with the commands of NPM_PACKAGES, installed there if they are not."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "copier-uv-docker"
     folder = cache / "-".join(NPM_PACKAGES).replace("@", "-")
     if not folder.exists():
@@ -179,11 +179,11 @@ class Host:
     settings: dict[str, str] = field(default_factory=dict)
 
     def image(self, project: Path) -> str:
-        """Give the name under which a project's image is in the registry."""
+        """Return the name under which a project's image is in the registry."""
         return f"acme/{project.name}"
 
     def environment(self, project: Path) -> dict[str, str]:
-        """Give what a runner would set: a login of its own, this Python, a name for compose."""
+        """Return what a runner would set: a login of its own, this Python, a name for compose."""
         return {
             "COMPOSE_PROJECT_NAME": project.name,
             "DEPOT": str(self.folder / "depot"),
@@ -216,7 +216,7 @@ def as_here(host: Host, project: Path, lines: list[str]) -> list[str]:
 
 
 def is_adapted(project: Path) -> bool:
-    """Tell whether a project's pipeline was adapted to this machine by an earlier run."""
+    """Return whether a project's pipeline was adapted to this machine by an earlier run."""
     return bool(git(project, "remote"))
 
 
@@ -334,7 +334,7 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
 
 
 def missing_tools() -> list[str]:
-    """Name the programs that the pipelines need here and that are not installed."""
+    """Return the programs that the pipelines need here and that are not installed."""
     return [
         t for t in ("act", "docker-registry", "npm", "rsync", "zstd") if shutil.which(t) is None
     ]

@@ -14,7 +14,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def uv(project: Path, *arguments: str) -> str:
-    """Run uv in a project on this Python; give what it prints."""
+    """Run uv in a project on this Python; return what it prints."""
     command = ["uv", *arguments]
     environment = os.environ | {"UV_PYTHON": sys.executable}
     run = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)

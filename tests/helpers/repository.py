@@ -23,7 +23,7 @@ GIT_ENV = os.environ | GIT_SETTINGS
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """Run git in a directory and give what it prints; a failure raises CalledProcessError."""
+    """Run git in a directory and return what it prints; a failure raises CalledProcessError."""
     command = ["git", *arguments]
     return subprocess.run(
         command, cwd=directory, env=GIT_ENV, check=True, capture_output=True, text=True
@@ -67,7 +67,7 @@ def run_tests(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @functools.cache
 def releases() -> dict[str, str]:
-    """Give the commit of each release by its tag, the oldest first.
+    """Return the commit of each release by its tag, the oldest first.
 
     One that no commit holds, as in a shallow clone, raises LookupError.
     """

@@ -50,7 +50,7 @@ def project(name: str, dependencies: str = SERVER, version: str = STATIC) -> str
 
 
 def resolve(folder: Path, **environment: str) -> None:
-    """Let uv write the lock of a project, with variables beside those of this process."""
+    """Write the lock of a project with uv, with variables beside those of this process."""
     # The Python of these tests, since the one of .python-version need not be on this machine.
     lock = ["uv", "lock", "--quiet", f"--python={sys.executable}"]
     subprocess.run(lock, cwd=folder, env=os.environ | environment, check=True)

@@ -14,13 +14,13 @@ PINS = QUESTIONS["pins"]["default"]
 
 
 def choices(question: dict[str, Any]) -> list[str]:
-    """Give the values that a question with choices takes."""
+    """Return the values that a question with choices takes."""
     offered = question["choices"]
     return list(offered.values() if isinstance(offered, dict) else offered)
 
 
 def extension(framework: str) -> dict[str, Any]:
-    """Give what the template knows of a framework."""
+    """Return what the template knows of a framework."""
     facts: dict[str, Any] = yaml.safe_load(
         (ROOT / "extensions" / framework / "extension.yml").read_text()
     )

@@ -18,7 +18,7 @@ from jinja2.nativetypes import NativeEnvironment
 from helpers.answers import OTHERS
 from helpers.edits import Edit
 from helpers.files import files
-from helpers.future_releases import FUTURES
+from helpers.future_releases import FUTURE_RELEASES
 from helpers.quick import quickened
 from helpers.repository import ROOT, commit, git, releases
 from helpers.template import WITHOUT_A_LOCK
@@ -30,13 +30,13 @@ Answers = dict[str, str]
 
 @functools.cache
 def config(version: str) -> dict[str, Any]:
-    """Give copier.yml as a release has it, or the working tree."""
+    """Return copier.yml as a release has it, or the working tree."""
     return dict(yaml.safe_load(content(version, "copier.yml")))
 
 
 @functools.cache
 def content(version: str, path: str) -> str:
-    """Give a file of the template as a release has it, or the working tree."""
+    """Return a file of the template as a release has it, or the working tree."""
     if version == NOW:
         return (ROOT / path).read_text()
     return git(ROOT, "show", f"{releases()[version]}:{path}")
@@ -62,7 +62,7 @@ class Questions:
         return cls(version, {n: q for n, q in found.items() if q.get("when") is not False})
 
     def render(self, text: Any, answers: Answers) -> Any:
-        """Give the value of a question's key, which may depend on the framework."""
+        """Return the value of a question's key, which may depend on the framework."""
         if not isinstance(text, str):
             return text
         plain = {n: q["default"] for n, q in self.asked.items() if "{" not in str(q["default"])}
@@ -72,7 +72,7 @@ class Questions:
         return NativeEnvironment().from_string(text).render(extension=facts, **answers)
 
     def choices(self, name: str, answers: Answers) -> list[str]:
-        """Give the other choices than the default of a question, in a project of these answers."""
+        """Return the choices of a question but the default, in a project of these answers."""
         question = self.asked.get(name, {})
         if "choices" not in question or not self.render(question.get("when", True), answers):
             return []
@@ -90,7 +90,7 @@ class Questions:
         return self.choices(name, answers) if "choices" in question else [OTHERS[name]]
 
     def all_changed(self) -> Answers:
-        """Give another answer than the default to every question."""
+        """Return another answer than the default to every question."""
         answers: Answers = {}
         for name in self.asked:
             if others := self.others(name, answers):
@@ -107,7 +107,7 @@ class Questions:
         return answers
 
     def variants(self) -> dict[str, Answers]:
-        """Give the answers from which each edit is updated."""
+        """Return the answers from which each edit is updated."""
         found: dict[str, Answers] = {
             "defaults": {},
             "all changed": self.all_changed(),
@@ -121,7 +121,7 @@ class Questions:
         return found
 
     def services(self) -> dict[str, Answers]:
-        """Give the answers that decide what is served, how and from where, without the default."""
+        """Return the answers that decide what is served and how, without the default."""
         found: dict[str, Answers] = {}
         for framework in ["", *self.choices("framework", {})]:
             answers = {"framework": framework} if framework else {}
@@ -134,7 +134,7 @@ class Questions:
 
 
 def yours() -> list[str]:
-    """Give what an update leaves alone, as copier.yml says it: folders end with a slash."""
+    """Return what an update leaves alone, as copier.yml says it: folders end with a slash."""
     patterns = [
         re.search(r"_copier_operation.+%\}/(.+)\{%", text) for text in config(NOW)["_exclude"]
     ]
@@ -142,12 +142,12 @@ def yours() -> list[str]:
 
 
 def is_yours(path: str) -> bool:
-    """Tell whether an update leaves a file alone."""
+    """Return whether an update leaves a file alone."""
     return any(path == name or (name.endswith("/") and path.startswith(name)) for name in yours())
 
 
 def unmerged(project: Path) -> set[str]:
-    """Give the files of a project that an update left with a conflict."""
+    """Return the files of a project that an update left with a conflict."""
     listed = git(project, "-c", "core.quotePath=off", "ls-files", "--unmerged").splitlines()
     marked = {
         name
@@ -167,7 +167,7 @@ def make(template: Path, project: Path, version: str, answers: Answers) -> None:
 
 
 @dataclass
-class Workshop:
+class UpdateMatrix:
     """A template with its releases as tags, and the projects that were rendered from it."""
 
     folder: Path
@@ -175,7 +175,7 @@ class Workshop:
     rendered: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     def project(self, version: str, answers: Answers) -> Path:
-        """Give a committed project of a release; it is shared, so copy what you change."""
+        """Return a committed project of a release; it is shared, so copy what you change."""
         key = version, str(sorted(answers.items()))
         if key not in self.rendered:
             project = self.folder / f"project-{len(self.rendered)}"
@@ -184,25 +184,25 @@ class Workshop:
         return self.rendered[key]
 
     def future(self, name: str) -> str:
-        """Tag a release that changes the working tree as one of FUTURES does; give its tag."""
-        version = f"v10000.0.{list(FUTURES).index(name)}"
+        """Tag one of FUTURE_RELEASES, which changes the working tree; return the tag."""
+        version = f"v10000.0.{list(FUTURE_RELEASES).index(name)}"
         if not git(self.template, "tag", "--list", version):
             git(self.template, "checkout", "--quiet", NOW)
-            FUTURES[name](self.template)
+            FUTURE_RELEASES[name](self.template)
             commit(self.template, name)
             git(self.template, "tag", version)
         return version
 
     @contextmanager
     def edited(self, version: str, answers: Answers, *edits: Edit) -> Iterator[Path]:
-        """Give a project of a release that people have edited and committed, for a while."""
+        """Yield a project of a release that people have edited and committed, for a while."""
         with self.copied(self.project(version, answers), *edits) as project:
             commit(project)
             yield project
 
     @contextmanager
     def copied(self, project: Path, *edits: Edit) -> Iterator[Path]:
-        """Give a copy of a project with edits in it, for a while."""
+        """Yield a copy of a project with edits in it, for a while."""
         with TemporaryDirectory(dir=self.folder) as folder:
             copy = Path(folder) / "project"
             shutil.copytree(project, copy, symlinks=True)
@@ -251,7 +251,7 @@ class Workshop:
         return merged | {name: text for name, text in before.items() if is_yours(name)}
 
     def assert_pins_moved(self, project: dict[str, bytes], version: str, answers: Answers) -> None:
-        """See that a project has the versions of a release, but those that were answered.
+        """Raise AssertionError unless a project has the pins of a release, but for its answers.
 
         A fresh project of the same answers says nothing of a version that was kept with them.
         """
@@ -270,13 +270,13 @@ class Workshop:
 
 @functools.cache
 def pins_of(template: Path, version: str) -> dict[str, Any]:
-    """Give the versions that a release pins."""
+    """Return the versions that a release pins."""
     questions = yaml.safe_load(git(template, "show", f"{version}:copier.yml"))
     return dict(questions["pins"]["default"])
 
 
 def stored(project: Path) -> Answers:
-    """Give the answers that a project keeps."""
+    """Return the answers that a project keeps."""
     kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
     return {name: value for name, value in kept.items() if not name.startswith("_")}
 

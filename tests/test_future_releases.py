@@ -5,8 +5,8 @@ import os
 import pytest
 from helpers.edits import EDITS, fitting, together
 from helpers.files import files
-from helpers.future_releases import FUTURES
-from helpers.updates import NOW, Answers, Workshop, update
+from helpers.future_releases import FUTURE_RELEASES
+from helpers.updates import NOW, Answers, UpdateMatrix, update
 
 pytestmark = pytest.mark.update
 
@@ -58,17 +58,17 @@ ALONE = ["slim", "distroless"] if os.environ.get("EVERY_UPDATE") == "1" else []
     ("future", "answers", "edit"),
     [
         pytest.param(future, SHAPES[shape], edit, id=f"{future} | {shape} | {edit}")
-        for future in FUTURES
+        for future in FUTURE_RELEASES
         for shape in SHAPES
         for edit in fitting(SHAPES[shape])
         if (future, edit) != LOST and (shape in ALONE or (future, edit) in SAME_LINE)
     ],
 )
 def test_a_future_release_merges_with_an_edit(
-    workshop: Workshop, future: str, answers: Answers, edit: str
+    update_matrix: UpdateMatrix, future: str, answers: Answers, edit: str
 ) -> None:
     conflict = SAME_LINE.get((future, edit))
-    workshop.check(NOW, workshop.future(future), answers, EDITS[edit], conflict=conflict)
+    update_matrix.check(NOW, update_matrix.future(future), answers, EDITS[edit], conflict=conflict)
 
 
 @pytest.mark.parametrize(
@@ -79,29 +79,31 @@ def test_a_future_release_merges_with_an_edit(
         for shape in SHAPES
     ],
 )
-@pytest.mark.parametrize("future", FUTURES)
+@pytest.mark.parametrize("future", FUTURE_RELEASES)
 def test_a_future_release_merges_with_all_edits(
-    workshop: Workshop, future: str, shape: str
+    update_matrix: UpdateMatrix, future: str, shape: str
 ) -> None:
     answers = SHAPES[shape]
     hurt = {edit for name, edit in SAME_LINE if name == future} | {LOST[1]}
     edits = [edit for edit in together(answers) if edit not in [EDITS[name] for name in hurt]]
-    workshop.check(NOW, workshop.future(future), answers, *edits)
+    update_matrix.check(NOW, update_matrix.future(future), answers, *edits)
 
 
-def test_another_name_of_a_file_is_for_new_projects(workshop: Workshop) -> None:
+def test_another_name_of_a_file_is_for_new_projects(update_matrix: UpdateMatrix) -> None:
     """The tests above update a project that has the old one."""
-    version = workshop.future("another name")
-    assert {"compose.yml"} == {n for n in files(workshop.project(version, {})) if "compose.y" in n}
-    with workshop.edited(NOW, {}, EDITS["a variable in compose"]) as project:
+    version = update_matrix.future("another name")
+    assert {"compose.yml"} == {
+        n for n in files(update_matrix.project(version, {})) if "compose.y" in n
+    }
+    with update_matrix.edited(NOW, {}, EDITS["a variable in compose"]) as project:
         update(project, version)
         assert {"compose.yaml"} == {name for name in files(project) if "compose.y" in name}
 
 
-def test_a_file_that_a_release_removes_takes_its_edits_along(workshop: Workshop) -> None:
+def test_a_file_that_a_release_removes_takes_its_edits_along(update_matrix: UpdateMatrix) -> None:
     """Copier says nothing of it, hence the rule that no release removes a file."""
     future, edit = LOST
-    version = workshop.future(future)
-    with workshop.edited(NOW, {}, EDITS[edit]) as project:
+    version = update_matrix.future(future)
+    with update_matrix.edited(NOW, {}, EDITS[edit]) as project:
         update(project, version)
         assert not (project / ".editorconfig").exists()

@@ -1,4 +1,4 @@
-"""Programs that others wrote find nothing in what the template renders, nor in its own workflow."""
+"""Linters find nothing in what the template renders, nor in its own workflow."""
 
 import itertools
 import os
@@ -20,7 +20,7 @@ WORKFLOWS = [
     "zizmor --offline --persona=auditor .github/workflows",
     "check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml",
 ]
-JUDGES = {
+LINTERS = {
     ".github": WORKFLOWS,
     ".github/workflows/template-update.yml": [
         "check-jsonschema --builtin-schema vendor.github-workflows "
@@ -77,7 +77,7 @@ def name(answers: dict[str, str]) -> str:
 def project(
     request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    folder = tmp_path_factory.mktemp("judged") / "project"
+    folder = tmp_path_factory.mktemp("linterd") / "project"
     project = copy(folder, repository="acme/orders", **request.param)
     commit(project)
     return project
@@ -85,13 +85,16 @@ def project(
 
 @pytest.mark.render
 @pytest.mark.parametrize("project", VARIANTS + ELSEWHERE, indirect=True, ids=name)
-def test_the_judges_of_a_project_find_nothing(project: Path) -> None:
-    judges = [
-        judge for name, judges in JUDGES.items() if (project / name).exists() for judge in judges
+def test_linters_find_nothing_in_a_project(project: Path) -> None:
+    linters = [
+        linter
+        for name, linters in LINTERS.items()
+        if (project / name).exists()
+        for linter in linters
     ]
-    assert len(judges) >= 3
-    for judge in judges:
-        run = subprocess.run(judge.split(), cwd=project, capture_output=True, text=True)
+    assert len(linters) >= 3
+    for linter in linters:
+        run = subprocess.run(linter.split(), cwd=project, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -107,12 +110,12 @@ def test_buildkit_finds_nothing(engine: Engine, project: Path, tmp_path: Path) -
 
 
 @pytest.mark.render
-@pytest.mark.parametrize("judge", WORKFLOWS)
-def test_a_judge_of_the_templates_own_workflow_finds_nothing(tmp_path: Path, judge: str) -> None:
+@pytest.mark.parametrize("linter", WORKFLOWS)
+def test_linters_find_nothing_in_the_templates_own_workflow(tmp_path: Path, linter: str) -> None:
     shutil.copytree(ROOT / ".github", tmp_path / ".github")
     # actionlint takes the folder of a repository for its project.
     (tmp_path / ".git").mkdir()
-    run = subprocess.run(judge.split(), cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(linter.split(), cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
