@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from copier import run_copy
@@ -14,9 +13,7 @@ from helpers.package_index import Index, package_index
 from helpers.programs import skip_or_fail
 from helpers.project import Copy
 from helpers.repository import GIT_SETTINGS, ROOT, git, release
-
-if TYPE_CHECKING:
-    from helpers.updates import UpdateMatrix
+from helpers.updates import UpdateMatrix
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -69,10 +66,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def update_matrix(template: Path) -> "Iterator[UpdateMatrix]":
+def update_matrix(template: Path) -> Iterator[UpdateMatrix]:
     """Yield projects of each release to update."""
-    from helpers.updates import UpdateMatrix
-
     with tempfile.TemporaryDirectory() as folder:
         git(template, "clone", "--quiet", str(template), f"{folder}/template")
         yield UpdateMatrix(Path(folder), Path(folder) / "template")

@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -205,30 +204,22 @@ print(len(paths) > 200, {path.stat().st_mtime for path in paths})
 
 
 def test_compose_makes_the_tables_and_then_starts_the_service(
-    postgres_image: str, copy: Copy, tmp_path: Path
+    engine: Engine, postgres_image: str, copy: Copy, tmp_path: Path
 ) -> None:
     answers = {"framework": "django", "port": "18438", "package_name": "shop"}
     project = copy(tmp_path / "shop", **answers)
     beside = f"services:\n  postgres:\n    image: {postgres_image}\n"
     write(project, {"compose.override.yaml": beside})
-    compose = ["docker", "compose", f"--project-directory={project}"]
-    try:
+    with engine.compose(project) as compose:
         # As a person does, and then as the pipelines do.
-        subprocess.run([*compose, "up", "--build", "--detach"], check=True)
-        up = [*compose, "up", "--detach", "--no-build", "--wait", "--wait-timeout=60", "app"]
-        subprocess.run(up, check=True)
+        compose("up", "--build", "--detach")
+        compose("up", "--detach", "--no-build", "--wait", "--wait-timeout=60", "app")
         with closing(http.client.HTTPConnection("127.0.0.1", 18438, timeout=30)) as connection:
             connection.request("GET", "/readyz")
             assert connection.getresponse().status == 200
-        command = [*compose, "run", "--rm", "app", "python", "-m", "shop.manage"]
-        subprocess.run([*command, "migrate", "--check"], check=True)
-        subprocess.run([*compose, "run", "--rm", "migrate"], check=True)
-        subprocess.run([*compose, "stop"], check=True)
-        shown = subprocess.run(
-            [*compose, "ps", "--all", "--format=json"], check=True, capture_output=True, text=True
-        )
-        ended = {c["Service"]: c["ExitCode"] for c in map(json.loads, shown.stdout.splitlines())}
+        compose("run", "--rm", "app", "python", "-m", "shop.manage", "migrate", "--check")
+        compose("run", "--rm", "migrate")
+        compose("stop")
+        shown = compose("ps", "--all", "--format=json").splitlines()
+        ended = {c["Service"]: c["ExitCode"] for c in map(json.loads, shown)}
         assert ended == {"app": 0, "migrate": 0, "postgres": 0}
-    finally:
-        subprocess.run([*compose, "down", "--volumes"], check=True)
-        docker("image", "rm", "shop")

@@ -415,22 +415,13 @@ def test_second_process_is_the_same_image_with_another_command(
     snippet = page.partition("```yaml\n  worker:")[2].partition("```")[0]
     compose = folder / "compose.yaml"
     compose.write_text(compose.read_text() + "\n  worker:" + snippet)
-    command = ["docker", "compose", f"--project-directory={folder}"]
-    try:
-        subprocess.run([*command, "up", "--build", "--detach", "--wait", "app"], check=True)
-        subprocess.run([*command, "up", "--detach", "worker"], check=True)
-        shown = json.loads(
-            subprocess.run(
-                [*command, "ps", "--all", "--format=json", "worker"],
-                check=True,
-                capture_output=True,
-            ).stdout
-        )
+    with engine.compose(folder) as run:
+        run("up", "--build", "--detach", "--wait", "app")
+        run("up", "--detach", "worker")
+        shown = json.loads(run("ps", "--all", "--format=json", "worker"))
         assert docker("wait", shown["ID"]).stdout == "0\n"
         assert docker("logs", shown["ID"]).stdout == "works\n"
         assert shown["Health"] == ""
-    finally:
-        subprocess.run([*command, "down", "--rmi=all"], check=True)
 
 
 @IMAGE

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import tarfile
 import tomllib
 import zlib
@@ -647,23 +646,18 @@ print(json.dumps([str(path) for path in own]))
 def test_compose_runs_it_hardened_as_in_production(
     engine: Engine, copy: Copy, tmp_path: Path
 ) -> None:
-    # A name of its own, or an image that is there already would be taken for it.
-    project = copy(tmp_path / "composed", port="18437", package_name="composed")
-    compose = ["docker", "compose", f"--project-directory={project}"]
-    try:
-        subprocess.run([*compose, "up", "--detach", "--wait"], check=True)
-        shown = subprocess.run([*compose, "ps", "--format=json"], check=True, capture_output=True)
-        container = json.loads(shown.stdout)["ID"]
+    project = copy(tmp_path / "composed", port="18437")
+    with engine.compose(project) as compose:
+        compose("up", "--build", "--detach", "--wait")
+        container = json.loads(compose("ps", "--format=json"))["ID"]
         host = json.loads(docker("inspect", "--format={{json .HostConfig}}", container).stdout)
         assert host["ReadonlyRootfs"]
         assert docker("inspect", "--format={{.Config.User}}", container).stdout == "12345:0\n"
         assert host["CapDrop"] == ["ALL"]
         assert host["SecurityOpt"] == ["no-new-privileges:true"]
         assert host["PortBindings"] == {"18437/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18437"}]}
-        subprocess.run([*compose, "stop"], check=True)
+        compose("stop")
         assert docker("inspect", "--format={{.State.ExitCode}}", container).stdout == "0\n"
-    finally:
-        subprocess.run([*compose, "down", "--rmi=all"], check=True)
 
 
 @pytest.fixture(scope="module")

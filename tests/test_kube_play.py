@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import yaml
 from helpers.cluster import CLUSTER, Cluster, Object, render
 from helpers.engine import Engine
 from helpers.files import write
-from helpers.podman import PREFIX
+from helpers.podman import PREFIX, skip_without_podman
 from helpers.project import Copy
 from helpers.service import BROKER, ORDER
 
@@ -191,8 +190,7 @@ class Host:
 @pytest.fixture
 def host(engine: Engine, tmp_path: Path) -> Iterator[Host]:
     """Yield Podman and a network of the test's own."""
-    if not PREFIX and not shutil.which("podman"):
-        pytest.skip("podman is not installed, and PODMAN_PREFIX names no command that has it")
+    skip_without_podman()
     host = Host(tmp_path, f"{engine.prefix}-kube")
     try:
         host.podman("network", "create", f"--subnet={SUBNET}.0/24", host.prefix)

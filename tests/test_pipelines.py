@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import pipelines
 from helpers.engine import HARDENED, Engine, docker
 from helpers.files import loaded
 from helpers.git_server import TOKEN, GitServer, https_server, ssh_server
@@ -18,6 +19,7 @@ from helpers.listeners import free_port
 from helpers.package_index import ON_THIS_NETWORK, PASSWORD, Index
 from helpers.pipelines import (
     NOT_RUN,
+    SCANNER,
     Host,
     missing_tools,
     push_to_mirror,
@@ -34,7 +36,6 @@ pytestmark = pytest.mark.pipeline
 RUNNERS = {"github": run_github, "gitlab": run_gitlab}
 # GitLab keeps the word `image` for itself.
 IMAGE_JOB = {"github": "image", "gitlab": "build"}
-SCANNER = "docker/buildkit-syft-scanner:stable-1"
 
 Project = Callable[..., Path]
 
@@ -47,12 +48,13 @@ def tools(engine: Engine) -> None:
 
 
 @pytest.fixture(scope="session")
-def scanner(engine: Engine) -> None:
-    """Pull BuildKit's scanner, or build what stands for it."""
-    for command in ("image inspect", "pull --quiet"):
-        if docker(*command.split(), SCANNER, check=False).returncode == 0:
-            return
-    docker("tag", engine.build(ROOT / "tests" / "scanner", "scanner"), SCANNER)
+def scanner(
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Iterator[None]:
+    """Use BuildKit's scanner for SBOMs, or what stands for it."""
+    users = tmp_path_factory.getbasetemp().parent / "scanner"
+    with pipelines.scanner(engine, users, worker_id):
+        yield
 
 
 @pytest.fixture(scope="session", params=RUNNERS)
@@ -159,7 +161,6 @@ def test_a_push_delivers_what_it_tested(
         pushed, f"plain-{host.name}", *index.options, *git_server.options(host.folder)
     )
     assert engine.layers(plain) == inspected["RootFS"]["Layers"]
-    docker("image", "rm", "--force", name)
 
 
 ENDS_WITH_1 = "import signal, sys; signal.signal(15, lambda *_: sys.exit(1)); signal.pause()"
@@ -370,14 +371,14 @@ def test_the_date_of_a_commit_is_the_images_and_keeps_its_layers(
 ) -> None:
     """A date that enters a step makes each commit install the dependencies again."""
     project = copy(tmp_path / "project", python_version=PYTHON)
-    image = f"{engine.prefix}-dated"
-    monkeypatch.setenv("IMAGE", image)
     monkeypatch.chdir(project)
     layers = []
     for seconds, date in (
         (1700000000, "2023-11-14T22:13:20Z"),
         (1700086400, "2023-11-15T22:13:20Z"),
     ):
+        image = f"{engine.prefix}-dated-{seconds}"
+        monkeypatch.setenv("IMAGE", image)
         monkeypatch.setenv("SOURCE_DATE_EPOCH", str(seconds))
         log = docker("buildx", "bake", "--progress=plain").stderr
         engine.built.add(image)
@@ -433,7 +434,6 @@ def test_verify_wants_provenance_and_sbom_of_each_platform(
         assert verify("second", "decaf").returncode != 0
         assert verify("no-sbom", "c0ffee").returncode != 0
         assert verify("short-provenance", "c0ffee").returncode != 0
-        docker("image", "rm", "--force", *(f"{image}:{tag}" for tag in built), check=False)
 
 
 @pytest.fixture(scope="session")
@@ -497,8 +497,6 @@ def test_arm64_builds_the_same_twice_runs_and_joins_amd64(
         with engine.serve(pulled, "--platform=linux/arm64", *HARDENED, "--tmpfs=/tmp") as container:
             container.wait_until_healthy()
             assert container.stop(30) == 0
-        pushed_names = [f"{image}:build-c0ffee-{arch}" for arch in built]
-        docker("image", "rm", "--force", pulled, *pushed_names, check=False)
 
         for host, run in {"github": "GITHUB_RUN_ID", "gitlab": "CI_PIPELINE_ID"}.items():
             environment = {run: host, "GITHUB_OUTPUT": "joined.env"}

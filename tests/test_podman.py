@@ -2,8 +2,8 @@
 
 import json
 import os
-import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from helpers.image import BASES
 from helpers.listeners import PROXY_PASSWORD, proxy
 from helpers.package_index import Index, package_index
 from helpers.pipelines import mirror
-from helpers.podman import PREFIX, layers, run
+from helpers.podman import PREFIX, layers, run, skip_without_podman
 from helpers.project import PYTHON, Copy
 
 # All that uses Podman is one after the other: tests/test_kube_play.py says why.
@@ -28,12 +28,16 @@ BUILD = ["build", "--layers", "--pull=never", "--network=host", "--format=docker
 
 
 @pytest.fixture(scope="module")
-def bases(engine: Engine) -> None:
-    """Return Podman the base images that the Docker engine has, so that both build on the same."""
-    if not PREFIX and not shutil.which("podman"):
-        pytest.skip("podman is not installed, and PODMAN_PREFIX names no command that has it")
+def bases(engine: Engine) -> Iterator[None]:
+    """Load the base images of the Docker engine into Podman; remove those that are new to it."""
+    skip_without_podman()
+    known = run("podman", "image", "ls", "--format={{.Repository}}:{{.Tag}}")
     with subprocess.Popen(["docker", "save", *BASES], stdout=subprocess.PIPE) as saved:
         subprocess.run([*PREFIX, "podman", "load"], stdin=saved.stdout, check=True)
+    yield
+    for base in BASES:
+        if base not in known:
+            run("podman", "image", "rm", base, check=False)
 
 
 @pytest.mark.usefixtures("bases")
@@ -84,7 +88,7 @@ def test_layers_are_those_that_docker_builds(
         options = ["--rm", "--network=none", *HARDENED]
         assert run("podman", "run", *options, tag, "python", "-c", script) == "/app\n"
     finally:
-        subprocess.run([*PREFIX, "podman", "image", "rm", "--force", tag], capture_output=True)
+        run("podman", "image", "rm", "--force", tag, check=False)
 
 
 @pytest.mark.usefixtures("bases")
@@ -118,4 +122,4 @@ def test_registry_and_proxy_want_a_login(
             with pytest.raises(AssertionError, match=r"(?i)unauthorized|authentication required"):
                 run(*command, f"--authfile={nobody}", cwd=project)
         finally:
-            subprocess.run([*PREFIX, "podman", "image", "rm", "--force", tag], capture_output=True)
+            run("podman", "image", "rm", "--force", tag, check=False)

@@ -34,9 +34,11 @@ def make(copy: Copy, index: Index, folder: Path, name: str, kind: str) -> Path:
     return project
 
 
-def build(project: Path, way: str, secrets: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def build(
+    engine: Engine, project: Path, way: str, secrets: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     """Build a project in one of WAYS, with these variables alone."""
-    tag = f"secret-{project.name}"
+    tag = f"{engine.prefix}-{project.name}"
     others = {name: value for name, value in os.environ.items() if name not in SECRETS}
     return subprocess.run(
         [argument.replace("my-service", tag) for argument in WAYS[way]],
@@ -56,9 +58,9 @@ def test_a_package_of_the_index_arrives_and_no_secret_stays(
     # Each its own, since they may be built at the same time.
     name = f"{way.replace(' ', '_')}_{kind}"
     project = make(copy, index, tmp_path / name, name, kind)
-    done = build(project, way, index.secrets)
+    done = build(engine, project, way, index.secrets)
     assert done.returncode == 0, done.stdout + done.stderr
-    image = f"secret-{name}"
+    image = f"{engine.prefix}-{name}"
     engine.built.add(image)
 
     script = "import acme_greeting; print(acme_greeting.HELLO)"
@@ -83,7 +85,7 @@ def test_a_missing_secret_fails_the_build_and_is_named(
     for missing in SECRETS:
         given = {name: value for name, value in index.secrets.items() if name != missing}
         for secrets in (given, given | {missing: ""}):
-            done = build(project, way, secrets)
+            done = build(engine, project, way, secrets)
             said = done.stdout + done.stderr
             assert done.returncode != 0, said
             named = re.findall(rf"(\w+)\"?: (?:{REASONS})$", said, re.MULTILINE)

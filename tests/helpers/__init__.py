@@ -26,7 +26,7 @@ Engines and containers
 - `cluster`: what a project gives to a cluster
 
 Servers and programs
-- `programs`: what a test does where a program is missing
+- `programs`: run a program and show what it printed; what to do where one is missing
 - `pipelines`: each host's pipeline, run on this machine; registries
 - `listeners`: programs that listen on loopback; a proxy
 - `package_index`: a private package index, which `serve_index` (a program) serves

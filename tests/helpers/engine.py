@@ -8,11 +8,14 @@ import re
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
+
+from helpers.programs import run
 
 # How the README says that a service can be run: closed, and as a user that the image does not know.
 HARDENED = [
@@ -25,10 +28,7 @@ HARDENED = [
 
 def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run docker; with check, a failure raises AssertionError with all that it printed."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True)
-    if check and done.returncode:
-        raise AssertionError(f"docker {' '.join(arguments)}\n{done.stdout}{done.stderr}")
-    return done
+    return run("docker", *arguments, check=check)
 
 
 def uncompressed(content: bytes) -> bytes:
@@ -134,10 +134,14 @@ class Container:
 
 @dataclass
 class Engine:
-    """A Docker engine, and the images that one test process built on it."""
+    """A Docker engine, and the images that one test process built on it.
+
+    Whatever is made on the engine has the prefix in its name.
+    """
 
     prefix: str
     built: set[str] = field(default_factory=set)
+    digests: set[str] = field(default_factory=set)
 
     @staticmethod
     def unavailable() -> str | None:
@@ -151,7 +155,10 @@ class Engine:
     def build(self, directory: Path, name: str, *options: str) -> str:
         """Build a directory into an image and return its tag; a failure raises AssertionError."""
         tag = f"{self.prefix}-{name}"
-        docker("build", "--progress=plain", f"--tag={tag}", *options, str(directory))
+        with NamedTemporaryFile("r") as file:
+            named = [f"--tag={tag}", f"--iidfile={file.name}"]
+            docker("build", "--progress=plain", *named, *options, str(directory))
+            self.digests.add(Path(file.name).read_text())
         self.built.add(tag)
         return tag
 
@@ -178,6 +185,24 @@ class Engine:
         finally:
             docker("rm", "--force", "--volumes", name)
 
+    @contextmanager
+    def compose(self, project: Path) -> Iterator[Callable[..., str]]:
+        """Yield docker compose for a project; remove what it made at the end.
+
+        Its containers and its image have the prefix, or they could be those of another project.
+        """
+        name = f"{self.prefix}-{project.name}"
+
+        def compose(*arguments: str) -> str:
+            names = {"COMPOSE_PROJECT_NAME": name, "IMAGE": name}
+            return run("docker", "compose", *arguments, cwd=project, env=names).stdout
+
+        try:
+            yield compose
+        finally:
+            compose("down", "--volumes")
+            docker("image", "rm", "--force", name, check=False)
+
     def saved_layers(self, image: str) -> dict[str, bytes]:
         """Return each layer of an image as an uncompressed archive, by its digest."""
         done = subprocess.run(["docker", "save", image], capture_output=True, check=True)
@@ -199,3 +224,7 @@ class Engine:
         """Remove what was built; the build cache stays."""
         if self.built:
             docker("image", "rm", "--force", *sorted(self.built), check=False)
+        # What was built again under its tag has no name any more.
+        nameless = docker("image", "ls", "--quiet", "--no-trunc", "--filter=dangling=true")
+        if left := self.digests & {*nameless.stdout.split()}:
+            docker("image", "rm", *left, check=False)

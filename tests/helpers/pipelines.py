@@ -1,6 +1,7 @@
 """The pipelines of a generated project, run by programs that read them as their hosts do."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -17,14 +18,15 @@ import bcrypt
 import pytest
 import yaml
 
-from helpers.engine import docker, uncompressed
+from helpers.engine import Engine, docker, uncompressed
 from helpers.listeners import free_port, listening
 from helpers.project import WORKFLOW
-from helpers.repository import commit, git
+from helpers.repository import ROOT, commit, git
 
 # The versions that run GitLab's pipeline; Node because it needs a newer one than Debian has.
 NPM_PACKAGES = ("gitlab-ci-local@4.75.1", "node@24.21.0")
 
+SCANNER = "docker/buildkit-syft-scanner:stable-1"
 MIRROR_PASSWORD = "the-planted-mirror-password"
 
 # What only the internet can do, by how the line begins; docs/delivery.md names the same.
@@ -106,7 +108,57 @@ def registry(folder: Path, login: tuple[str, str] | None = None) -> Iterator[Reg
     (folder / "registry.yml").write_text(yaml.safe_dump(settings))
     command = ["docker-registry", "serve", str(folder / "registry.yml")]
     with listening(command, port, folder / "registry.log"):
-        yield Registry(address, folder / "images")
+        try:
+            yield Registry(address, folder / "images")
+        finally:
+            forget(address)
+
+
+@contextlib.contextmanager
+def scanner(engine: Engine, users: Path, process: str) -> Iterator[None]:
+    """Pull BuildKit's scanner for SBOMs, or tag what stands for it until the end of the block.
+
+    Args:
+        engine: where it is needed.
+        users: a folder of the run, with a file for each process that uses the stand-in.
+        process: the name of this one.
+    """
+    label = docker("image", "inspect", "--format={{.Config.Labels}}", SCANNER, check=False)
+    pulled = label.returncode == 0 or not docker("pull", "--quiet", SCANNER, check=False).returncode
+    if pulled and "copier-uv-docker" not in label.stdout:
+        yield
+        return
+    users.mkdir(exist_ok=True)
+    with locked(users):
+        (users / process).touch()
+        docker("tag", engine.build(ROOT / "tests" / "scanner", "scanner"), SCANNER)
+    try:
+        yield
+    finally:
+        with locked(users):
+            (users / process).unlink()
+            if not [*users.iterdir()]:
+                docker("image", "rm", SCANNER)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep the other processes that lock a folder out of the block."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def forget(address: str) -> None:
+    """Remove the names that images of this engine have in a registry; other names of them stay."""
+    name = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}"
+    of_registry = [f"--filter=reference={address}/{path}" for path in ("*/*", "*/*/*")]
+    listed = docker("image", "ls", "--digests", f"--format={name}", *of_registry).stdout
+    for tagged, by_digest in map(str.split, listed.splitlines()):
+        docker("image", "rm", by_digest if tagged.endswith(":<none>") else tagged, check=False)
 
 
 def own_login(folder: Path) -> Path:
@@ -124,8 +176,10 @@ def push_to_mirror(prefix: str, image: str, public: str) -> None:
     """Push an image of this engine to a mirror, as the public one of a name."""
     mirrored = f"{prefix}/{public.removeprefix('ghcr.io/')}"
     docker("tag", image, mirrored)
-    docker("push", mirrored)
-    docker("image", "rm", mirrored)
+    try:
+        docker("push", mirrored)
+    finally:
+        docker("image", "rm", mirrored)
 
 
 @contextlib.contextmanager

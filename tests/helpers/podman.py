@@ -3,18 +3,26 @@
 import json
 import os
 import shlex
-import subprocess
+import shutil
 from pathlib import Path
+
+import pytest
+
+from helpers import programs
 
 # A command that runs podman and buildah, where they are not on the PATH.
 PREFIX = shlex.split(os.environ.get("PODMAN_PREFIX", ""))
 
 
-def run(*command: str, cwd: Path | None = None) -> str:
+def skip_without_podman() -> None:
+    """Skip a test where there is no Podman."""
+    if not PREFIX and not shutil.which("podman"):
+        pytest.skip("podman is not installed, and PODMAN_PREFIX names no command that has it")
+
+
+def run(*command: str, cwd: Path | None = None, check: bool = True) -> str:
     """Run podman or buildah and return what it prints; a failure raises AssertionError."""
-    done = subprocess.run([*PREFIX, *command], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    return programs.run(*PREFIX, *command, cwd=cwd, check=check).stdout
 
 
 def layers(image: str) -> list[str]:
