@@ -21,7 +21,8 @@ from helpers.project import Copy
 from helpers.repository import GIT_ENV, ROOT, commit
 from helpers.template import ASKED
 
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", "CONTRIBUTING.md", "tests/README.md"]
+PAGES += [f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")]
 # Between them they have every part that a README can have.
 PROJECTS: dict[str, dict[str, str]] = {
     "fastapi": REPOSITORY,
