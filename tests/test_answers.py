@@ -2,28 +2,18 @@
 
 import keyword
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.answers import ASKED_WITH, BAD, assert_refusal_fits_the_prompt
-from helpers.project import Copy
+from helpers.programs import run
+from helpers.project import Copy, copier
 from helpers.repository import ROOT
 
 pytestmark = pytest.mark.render
 
-COMMAND = [sys.executable, "-m", "copier", "copy", "--defaults"]
 RESERVED = (ROOT / "extensions" / "reserved.txt").read_text().split()
-
-
-def command(template: Path, project: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Copy the template as the README says, in a process of its own."""
-    return subprocess.run(
-        [*COMMAND, *options, str(template), str(project)],
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(("question", "value", "allowed"), BAD)
@@ -50,10 +40,10 @@ def test_bad_answer_fails_the_command(
 ) -> None:
     given = ASKED_WITH.get(question, {}) | {question: value}
     data = [f"--data={name}={answer}" for name, answer in given.items()]
-    run = command(template, tmp_path / "project", *data)
+    done = copier("copy", "--defaults", *data, template, tmp_path / "project", check=False)
 
-    assert run.returncode != 0
-    last = run.stderr.strip().splitlines()[-1]
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
     assert question in last
     assert allowed in last
     assert not (tmp_path / "project").exists()
@@ -114,14 +104,13 @@ def test_message_names_the_next_three_commands(
     template: Path, tmp_path: Path, answers: dict[str, str], folder: str
 ) -> None:
     project = tmp_path / folder
-    run = command(template, project, *(f"--data={n}={value}" for n, value in answers.items()))
-    commands = [line.strip() for line in run.stderr.splitlines() if line.startswith("  ")][-3:]
+    data = [f"--data={name}={value}" for name, value in answers.items()]
+    done = copier("copy", "--defaults", *data, template, project)
+    commands = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")][-3:]
 
     name, port = answers.get("package_name", "my-service"), answers.get("port", "8000")
     secret = " --secret id=CA_BUNDLE" if "certificates" in answers else ""
-    assert (
-        subprocess.check_output(["sh", "-c", f"{commands[0]} && pwd"], text=True) == f"{project}\n"
-    )
+    assert run("sh", "-c", f"{commands[0]} && pwd").stdout == f"{project}\n"
     assert commands[1:] == [
         f"docker build --tag {name}{secret} .",
         f"docker run --rm --publish {port}:{port} {name}",

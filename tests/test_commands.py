@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -17,8 +16,9 @@ import yaml
 from guards import COMPANY, REPOSITORY
 from helpers.engine import Engine
 from helpers.parsed import parsed
+from helpers.programs import run
 from helpers.project import Copy
-from helpers.repository import GIT_ENV, ROOT, commit
+from helpers.repository import ROOT, commit
 from helpers.template import ASKED
 
 PAGES = ["README.md", "CONTRIBUTING.md", "tests/README.md"]
@@ -110,7 +110,7 @@ def commands(script: str) -> Iterator[list[str]]:
 def options(*command: str) -> dict[str, bool] | None:
     """Return the options that a command's help lists, and whether each has a value."""
     program = [sys.executable, "-m", "copier"] if command[0] == "copier" else [command[0]]
-    asked = subprocess.run([*program, *command[1:], "--help"], capture_output=True, text=True)
+    asked = run(*program, *command[1:], "--help", check=False)
     if asked.returncode or (command[1:] and f"{' '.join(command[1:])} " not in asked.stdout):
         return None
     found: dict[str, bool] = {}
@@ -160,9 +160,9 @@ def mistakes(words: list[str], folder: Path, programs: set[str]) -> Iterator[str
     if program not in ASKABLE:
         yield f"{program} is no program that is known here"
     elif program == "git" and program in programs and len(words) > 2:
-        run = subprocess.run(words, cwd=folder, env=GIT_ENV, capture_output=True, text=True)
-        if re.search("usage:|not a git command|unrecognized argument|unknown option", run.stderr):
-            yield run.stderr.splitlines()[0]
+        said = run(*words, cwd=folder, check=False).stderr
+        if re.search("usage:|not a git command|unrecognized argument|unknown option", said):
+            yield said.splitlines()[0]
     elif program == "sh" and not (folder / words[1]).is_file() and words[1] not in SCRIPTS:
         yield f"{words[1]} is not there"
     elif program == "python":
@@ -296,8 +296,7 @@ def test_shell_can_read_what_a_page_gives(project: Path) -> None:
     for script in [
         b for page in [*pages, (project / "README.md").read_text()] for b in blocks(page)
     ]:
-        run = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
-        assert (run.returncode, run.stderr) == (0, ""), script
+        assert run("bash", "-n", "-c", script).stderr == "", script
 
 
 @pytest.mark.render

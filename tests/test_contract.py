@@ -2,14 +2,12 @@
 
 import http.client
 import json
-import os
 import re
 import shutil
 import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.engine import HARDENED, Container, Engine, docker
-from helpers.project import PYTHON, Copy
+from helpers.project import PYTHON, Copy, uv
 from helpers.repository import ROOT
 from helpers.service import ACCEPT, ORDER, RESOURCES
 from helpers.template import ASKED, DEFAULT_PYTHON, PINS, choices, extension
@@ -756,9 +754,9 @@ def test_orphans_need_another_first_process(service: Service, tmp_path: Path) ->
                 assert service.ask(container)[0] == 200
                 # The orphan ends at once; a busy machine needs a moment for it.
                 time.sleep(1)
-                count = ["docker", "exec", container.name, "python", "-c", ZOMBIES]
+                count = ["exec", container.name, "python", "-c", ZOMBIES]
                 deadline = time.monotonic() + 20
-                while int(subprocess.check_output(count)) != expected:
+                while int(docker(*count).stdout) != expected:
                     assert time.monotonic() < deadline
                 assert container.stop(seconds=10) == 0
 
@@ -773,8 +771,7 @@ def test_traces_have_the_id_of_the_request(
     (add,) = re.findall(r"^uv add opentelemetry.+$", readme, re.MULTILINE)
     (block,) = re.findall(r"^```yaml\n(command: .+?)^```$", readme, re.MULTILINE | re.DOTALL)
     run = yaml.safe_load(block)
-    environment = os.environ | {"UV_PYTHON": sys.executable}
-    subprocess.run([*add.split(), "--no-sync"], cwd=project, env=environment, check=True)
+    uv(project, *add.split()[1:], "--no-sync")
     service = Service(engine, project, framework, PYTHON)
 
     here = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", "WEB_CONCURRENCY": "2"}

@@ -1,12 +1,12 @@
 """What the documentation names is there."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers.programs import run
 from helpers.repository import ROOT
 from helpers.template import ASKED
 
@@ -60,10 +60,10 @@ def documented(program: str, kept: str, folder: Path) -> str:
     drawing = folder / f"{kept}.svg"
     command = [sys.executable, f"benchmarks/{program}.py", f"--from=docs/{kept}.json"]
     command.append(f"--svg={drawing}")
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    tables = run(*command, cwd=ROOT).stdout
     assert drawing.read_text() == (ROOT / "docs" / f"{kept}.svg").read_text()
-    assert run.stdout.strip() in (ROOT / "docs" / "dockerfile.md").read_text()
-    return run.stdout
+    assert tables.strip() in (ROOT / "docs" / "dockerfile.md").read_text()
+    return tables
 
 
 def test_documented_figures_are_the_measured_ones(tmp_path: Path) -> None:

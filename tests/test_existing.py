@@ -4,7 +4,6 @@ import dataclasses
 import http.client
 import json
 import os
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -17,14 +16,14 @@ from helpers.answers import BAD_EXISTING, assert_refusal_fits_the_prompt
 from helpers.engine import HARDENED, Engine, docker
 from helpers.files import texts, write
 from helpers.image import empty_package_cache
-from helpers.project import Copy
+from helpers.programs import run
+from helpers.project import Copy, copier
 from helpers.repository import commit, git
 from helpers.shapes import OWNED, SHAPES, Shape, app, project, resolve
 from helpers.updates import NOW, UpdateMatrix, unmerged, update
 
 IMAGE = pytest.mark.image
 RENDER = pytest.mark.render
-COPIER = [sys.executable, "-m", "copier"]
 
 
 def adopt(template: Path, folder: Path, **answers: object) -> Path:
@@ -127,28 +126,14 @@ def test_what_will_be_replaced_is_named_before_anything_is_written(
         tmp_path / "it's [mine]", MINE | {"Dockerfile": "FROM mine\n", "compose.yaml": "a: b\n"}
     )
     commit(folder)
-    run = subprocess.run(
-        [
-            *COPIER,
-            "copy",
-            "--defaults",
-            "--overwrite",
-            "--data",
-            'command=["mine"]',
-            str(template),
-            ".",
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    before, _, after = run.stderr.partition("Copying from template")
+    options = ["--defaults", "--overwrite", '--data=command=["mine"]']
+    done = copier("copy", *options, template, ".", cwd=folder)
+    before, _, after = done.stderr.partition("Copying from template")
     assert "Dockerfile is there already" in before
     assert "compose.yaml is there already" in before
     assert ".dockerignore" not in before
     (command,) = [line.strip() for line in after.splitlines() if "stash push" in line]
-    subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True)
+    run("sh", "-c", command, cwd=folder)
     assert git(folder, "status", "--porcelain") == ""
     assert (folder / "Dockerfile").read_text() == "FROM mine\n"
 
@@ -307,15 +292,8 @@ def test_version_of_a_build_is_one_that_python_takes(
     engine: Engine, template: Path, tmp_path: Path, version: str, revision: str, expected: str
 ) -> None:
     folder = adopt(template, write(tmp_path / "mine", MINE), version_from="git", **SERVED)
-    environment = os.environ | {"VERSION": version, "REVISION": revision}
-    printed = subprocess.run(
-        ["docker", "buildx", "bake", "--print", "image"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    given = {"VERSION": version, "REVISION": revision}
+    printed = run("docker", "buildx", "bake", "--print", "image", cwd=folder, env=given).stdout
     assert json.loads(printed)["target"]["image"]["args"] == {"VERSION": expected}
 
 
@@ -353,7 +331,7 @@ def test_shape_answers_hardened_and_an_edit_pushes_one_layer(
     """Built by answers alone; two builds are equal, and an edit leaves the dependencies alone."""
     expected = SHAPES[shape]
     folder = tmp_path / "service"
-    subprocess.run(["cp", "-a", str(service), str(folder)], check=True)
+    run("cp", "-a", service, folder)
     update(folder, image=kind)
     name = f"shape-{sorted(SHAPES).index(shape)}-{kind}"
     image = engine.build(folder, name)
@@ -415,10 +393,10 @@ def test_second_process_is_the_same_image_with_another_command(
     snippet = page.partition("```yaml\n  worker:")[2].partition("```")[0]
     compose = folder / "compose.yaml"
     compose.write_text(compose.read_text() + "\n  worker:" + snippet)
-    with engine.compose(folder) as run:
-        run("up", "--build", "--detach", "--wait", "app")
-        run("up", "--detach", "worker")
-        shown = json.loads(run("ps", "--all", "--format=json", "worker"))
+    with engine.compose(folder) as docker_compose:
+        docker_compose("up", "--build", "--detach", "--wait", "app")
+        docker_compose("up", "--detach", "worker")
+        shown = json.loads(docker_compose("ps", "--all", "--format=json", "worker"))
         assert docker("wait", shown["ID"]).stdout == "0\n"
         assert docker("logs", shown["ID"]).stdout == "works\n"
         assert shown["Health"] == ""
@@ -453,7 +431,7 @@ def test_plain_script_needs_neither_port_nor_server(
 ) -> None:
     """As docs/existing.md says of a fresh `uv init` project."""
     folder = tmp_path / "script"
-    subprocess.run(["uv", "init", "--quiet", f"--python={sys.executable}", str(folder)], check=True)
+    run("uv", "init", "--quiet", f"--python={sys.executable}", folder)
     resolve(folder)
     commit(folder)
     adopt(template, folder, port="", command=["script"])

@@ -1,7 +1,6 @@
 """benchmarks/fleet.py finds what an update must not do, and names it."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from faults import close_up
 from helpers.edits import EDITS
 from helpers.files import append, change, replace
 from helpers.future_releases import FUTURE_RELEASES
+from helpers.programs import run
 from helpers.repository import ROOT, commit, git, release, releases
 from helpers.updates import NOW, make, unmerged
 
@@ -22,29 +22,30 @@ pytestmark = pytest.mark.render
 
 def fleet(tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the program of a checkout, in memory where these tests are."""
-    command = [sys.executable, "benchmarks/fleet.py", *options]
-    environment = os.environ | {"TMPDIR": tempfile.gettempdir()}
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    in_memory = {"TMPDIR": tempfile.gettempdir()}
+    return run(
+        sys.executable, "benchmarks/fleet.py", *options, cwd=tree, env=in_memory, check=False
+    )
 
 
-def rows(run: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
+def rows(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
     """Return the cells of each row that was printed, by the first of them."""
-    lines = [line for line in run.stdout.splitlines() if line.startswith("| ")]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     cells = [line.strip("| ").split(" | ") for line in lines]
     return {first: rest for first, *rest in cells}
 
 
 def test_a_fleet_of_all_releases_is_updated_without_a_loss(tmp_path: Path) -> None:
     kept = tmp_path / "fleet.json"
-    run = fleet(ROOT, "--projects=6", "--seed=1", f"--json={kept}")
-    assert run.returncode == 0, run.stdout + run.stderr
+    done = fleet(ROOT, "--projects=6", "--seed=1", f"--json={kept}")
+    assert done.returncode == 0, done.stdout + done.stderr
     projects = json.loads(kept.read_text())["projects"]
     assert len(projects) == 6
     assert {project["release"] for project in projects} == {*releases()}
     assert len({str(project["answers"]) for project in projects}) == 6
     edits = sum(len(project["edits"]) for project in projects)
     assert edits > 6
-    shown = rows(run)
+    shown = rows(done)
     assert shown["edits in them"] == [str(edits)]
     assert shown["edits lost"] == shown["answers lost"] == ["0"]
     assert shown["projects that could not be compared"] == shown["files that do not parse"] == ["0"]
@@ -55,14 +56,7 @@ DRAW = "import sys; from fleet import drawn; print(drawn(20, int(sys.argv[1]), [
 
 def test_the_same_seed_draws_the_same_fleet() -> None:
     first, again, other = (
-        subprocess.run(
-            [sys.executable, "-c", DRAW, seed],
-            cwd=ROOT / "benchmarks",
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in "112"
+        run(sys.executable, "-c", DRAW, seed, cwd=ROOT / "benchmarks").stdout for seed in "112"
     )
     assert first == again != other
 
@@ -70,10 +64,10 @@ def test_the_same_seed_draws_the_same_fleet() -> None:
 def test_a_lost_edit_fails_the_fleet() -> None:
     """The imagined release removes the file."""
     edit = "a section in .editorconfig"
-    run = fleet(ROOT, "--projects=2", "--future=no file", f"--edit={edit}")
-    assert run.returncode == 1, run.stdout + run.stderr
-    assert rows(run)["edits lost"] == ["2"]
-    assert run.stdout.count(f"lost the edit {edit!r}") == 2
+    done = fleet(ROOT, "--projects=2", "--future=no file", f"--edit={edit}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert rows(done)["edits lost"] == ["2"]
+    assert done.stdout.count(f"lost the edit {edit!r}") == 2
 
 
 def test_a_line_that_both_sides_changed_is_listed_and_does_not_fail_the_fleet(
@@ -81,9 +75,9 @@ def test_a_line_that_both_sides_changed_is_listed_and_does_not_fail_the_fleet(
 ) -> None:
     kept = tmp_path / "kept"
     options = ["--projects=2", "--future=suite", "--edit=a digest of Python", f"--keep={kept}"]
-    run = fleet(ROOT, *options)
-    assert run.returncode == 0, run.stdout + run.stderr
-    shown = rows(run)
+    done = fleet(ROOT, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = rows(done)
     edit, projects, own, other, cause = shown["`Dockerfile`"]
     assert (edit, projects, cause) == ("a digest of Python", "2", "both changed it")
     assert "@sha256:" in own
@@ -135,19 +129,19 @@ def test_a_spoiled_template_fails_the_fleet(tmp_path: Path, name: str) -> None:
     tree = release(ROOT, tmp_path / "tree", NOW)
     git(tree, "tag", "--delete", NOW)
     spoil(tree)
-    run = fleet(tree, "--projects=1", *options)
-    assert run.returncode == 1, run.stdout + run.stderr
-    assert said in run.stdout
+    done = fleet(tree, "--projects=1", *options)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert said in done.stdout
 
 
 @pytest.mark.parametrize(
     "wrong", ["--projects=0", "--jobs=x", "--edit=nothing", "--future=never", "--keep=."]
 )
 def test_a_wrong_option_is_refused_by_name(wrong: str) -> None:
-    run = fleet(ROOT, wrong)
-    assert run.returncode == 2
+    done = fleet(ROOT, wrong)
+    assert done.returncode == 2
     option, _, value = wrong.partition("=")
-    last = run.stderr.splitlines()[-1]
+    last = done.stderr.splitlines()[-1]
     assert f"argument {option}" in last
     assert value in last
 
@@ -169,14 +163,9 @@ def test_commands_for_many_repositories(template: Path, tmp_path: Path) -> None:
 
     page = (ROOT / "docs" / "updates.md").read_text().partition("### Across your own")[2]
     blocks = [text.partition("```")[0] for text in page.split("```sh\n")[1:]]
+    copier = f"{sys.executable} -m copier"
     behind, conflicts, drift = (
-        subprocess.run(
-            ["bash", "-c", text.replace("uvx copier", f"{sys.executable} -m copier")],
-            cwd=folder,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
+        run("bash", "-c", text.replace("uvx copier", copier), cwd=folder).stdout
         for text in blocks[:3]
     )
     found = {}

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 import yaml
 from helpers.cluster import CLUSTER, Cluster, Object, render
-from helpers.engine import Engine
+from helpers.engine import Engine, docker
 from helpers.files import write
 from helpers.podman import PREFIX, skip_without_podman
 from helpers.project import Copy
@@ -150,7 +150,7 @@ class Host:
         """Take an image over from the Docker engine; return its name with its digest."""
         self.images.add(image)
         archive = self.folder / "image.tar"
-        subprocess.run(["docker", "save", f"--output={archive}", image], check=True)
+        docker("save", f"--output={archive}", image)
         self.podman("load", "--quiet", f"--input={archive}")
         digest = self.podman("image", "inspect", "--format={{.Digest}}", image).strip()
         return f"docker.io/library/{image}@{digest}"

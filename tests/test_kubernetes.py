@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import kubernetes_validate
 import pytest
 from helpers.cluster import CLUSTER, IMAGE, Cluster, Object, render
 from helpers.files import change, loaded, texts
+from helpers.programs import make_program, run
 from helpers.project import DEPLOYMENT, PRODUCTION, Copy
-from helpers.repository import GIT_ENV, ROOT, commit, git
+from helpers.repository import ROOT, commit, git
 from helpers.template import FRAMEWORKS
 from helpers.updates import update
 
@@ -62,14 +62,8 @@ def test_the_schemas_of_kubernetes_know_every_field(
 def test_checkov_finds_nothing_without_a_reason(clusters: dict[str, Cluster]) -> None:
     folder = clusters["fastapi"].rendered.parent
     checkov = ["checkov", "--framework=kubernetes", "--skip-download", "--output=json"]
-    run = subprocess.run(
-        ["uv", "run", "--isolated", "--frozen", "--only-group=checkov", *checkov, "-d", folder],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    report = json.loads(run.stdout)
+    uv = ["uv", "run", "--isolated", "--frozen", "--only-group=checkov"]
+    report = json.loads(run(*uv, *checkov, "-d", folder, cwd=ROOT).stdout)
     assert report["summary"]["failed"] == report["summary"]["parsing_errors"] == 0
     assert report["summary"]["passed"] > 60 * len(clusters)
     # No reason stands in an object that does not need it.
@@ -270,10 +264,8 @@ def test_a_person_commits_what_the_cluster_runs(copy: Copy, tmp_path: Path, host
     remote = tmp_path / "acme" / "orders"
     git(tmp_path, "init", "--quiet", "--bare", str(remote))
     programs = tmp_path / "programs"
-    programs.mkdir()
     for name, script in {"docker": 'echo "$DIGEST"', "gh": "true", "apk": "true"}.items():
-        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
-        (programs / name).chmod(0o755)
+        make_program(programs, name, script)
     if host == "github":
         workflow = loaded(project, ".github/workflows/kubernetes.yml")
         assert workflow["on"].keys() == {"workflow_dispatch"}
@@ -286,7 +278,6 @@ def test_a_person_commits_what_the_cluster_runs(copy: Copy, tmp_path: Path, host
         command = ["sh", "-e", "-c", "\n".join(job["script"])]
         image = "registry.gitlab.com/acme/orders"
     environment = {
-        **GIT_ENV,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         **{"GITHUB_SERVER_URL": str(tmp_path), "GITHUB_REPOSITORY": "acme/orders"},
         **{"CI_REPOSITORY_URL": str(remote), "IMAGE": image, "RELEASE": "main"},
@@ -294,14 +285,7 @@ def test_a_person_commits_what_the_cluster_runs(copy: Copy, tmp_path: Path, host
     }
     for number in "12":
         digest = "sha256:" + number * 64
-        run = subprocess.run(
-            command,
-            cwd=project,
-            env=environment | {"DIGEST": digest},
-            capture_output=True,
-            text=True,
-        )
-        assert run.returncode == 0, run.stderr
+        run(*command, cwd=project, env=environment | {"DIGEST": digest})
         branch = "environment/production"
         assert git(remote, "show", f"{branch}:objects.yaml") == render(
             project, image=f"{image}@{digest}"

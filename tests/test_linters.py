@@ -1,16 +1,15 @@
 """Linters find nothing in what the template renders, nor in its own workflow."""
 
 import itertools
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.engine import Engine
 from helpers.git_server import ssh_agent
+from helpers.programs import run
 from helpers.project import Copy
 from helpers.repository import ROOT, commit
 from helpers.template import ASKED, FRAMEWORKS, PINS, choices
@@ -94,8 +93,7 @@ def test_linters_find_nothing_in_a_project(project: Path) -> None:
     ]
     assert len(linters) >= 3
     for linter in linters:
-        run = subprocess.run(linter.split(), cwd=project, capture_output=True, text=True)
-        assert run.returncode == 0, run.stdout + run.stderr
+        run(*linter.split(), cwd=project)
 
 
 @pytest.mark.image
@@ -103,10 +101,8 @@ def test_linters_find_nothing_in_a_project(project: Path) -> None:
 def test_buildkit_finds_nothing(engine: Engine, project: Path, tmp_path: Path) -> None:
     check = ["docker", "buildx", "bake", "--allow=ssh", "--check"]
     with ssh_agent(tmp_path) as agent:
-        environment = os.environ | {"SSH_AUTH_SOCK": str(agent)}
-        run = subprocess.run(check, cwd=project, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "no warnings found" in run.stdout + run.stderr
+        done = run(*check, cwd=project, env={"SSH_AUTH_SOCK": str(agent)})
+    assert "no warnings found" in done.stdout + done.stderr
 
 
 @pytest.mark.render
@@ -115,15 +111,12 @@ def test_linters_find_nothing_in_the_templates_own_workflow(tmp_path: Path, lint
     shutil.copytree(ROOT / ".github", tmp_path / ".github")
     # actionlint takes the folder of a repository for its project.
     (tmp_path / ".git").mkdir()
-    run = subprocess.run(linter.split(), cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
+    run(*linter.split(), cwd=tmp_path)
 
 
 def test_documented_dependabot_leaves_the_rest_to_the_template(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "updates.md").read_text()
     (block,) = re.findall(r"^```yaml\n(version: 2\n.+?)^```$", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "dependabot.yml").write_text(block)
-    command = ["check-jsonschema", "--builtin-schema", "vendor.dependabot", "dependabot.yml"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
+    run("check-jsonschema", "--builtin-schema=vendor.dependabot", "dependabot.yml", cwd=tmp_path)
     assert [update["package-ecosystem"] for update in yaml.safe_load(block)["updates"]] == ["uv"]

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from helpers.edits import EDITS
 from helpers.files import change, files
+from helpers.programs import run
 from helpers.project import Copy
 from helpers.repository import ROOT, commit
 from helpers.template import ASKED, FRAMEWORKS, choices
@@ -130,8 +131,7 @@ def validator() -> list[str]:
             folder.mkdir(parents=True, exist_ok=True)
             # Renovate's scripts compile what the validator does without; those of node fetch it.
             scripts = ["--ignore-scripts"] if folder == renovate else []
-            command = ["npm", "install", *quiet, *scripts, "--engine-strict=false", package]
-            subprocess.run(command, cwd=folder, check=True)
+            run("npm", "install", *quiet, *scripts, "--engine-strict=false", package, cwd=folder)
     programs = renovate / "node_modules" / ".bin"
     return [
         str(node / "node_modules" / ".bin" / "node"),
@@ -141,14 +141,13 @@ def validator() -> list[str]:
 
 def validated(validator: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the validator on the renovate.json of a folder."""
-    command = [*validator, "--strict", "--no-global", "renovate.json"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return run(*validator, "--strict", "--no-global", "renovate.json", cwd=folder, check=False)
 
 
 @pytest.mark.project
 def test_renovate_accepts_the_templates_own_configuration(validator: list[str]) -> None:
-    run = validated(validator, ROOT)
-    assert run.returncode == 0, run.stdout + run.stderr
+    done = validated(validator, ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.project
@@ -160,8 +159,8 @@ def test_renovate_accepts_the_configuration_and_no_wrong_one(
     if not right:
         change(project, "renovate.json", '"enabled": false\n    },', '"enabled": "no"\n    },')
     EDITS["lines in the small files"].apply(project)
-    run = validated(validator, project)
-    assert (run.returncode == 0) == right, run.stdout + run.stderr
+    done = validated(validator, project)
+    assert (done.returncode == 0) == right, done.stdout + done.stderr
 
 
 @pytest.mark.project
@@ -186,16 +185,11 @@ def test_renovate_finds_a_release_in_each_framework(
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
     }
-    run = subprocess.run(
-        [node, str(Path(program).with_name("renovate")), "--platform=local", "--dry-run=lookup"],
-        cwd=root,
-        env=os.environ | asked,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    renovate = Path(program).with_name("renovate")
+    lookup = ["--platform=local", "--dry-run=lookup"]
+    printed = run(node, renovate, *lookup, cwd=root, env=asked).stdout
 
-    records = [json.loads(line) for line in run.stdout.splitlines()]
+    records = [json.loads(line) for line in printed.splitlines()]
     (found,) = (r["config"]["pep621"] for r in records if r["msg"] == "packageFiles with updates")
     assert {file["packageFile"] for file in found} == {f"{f}/pyproject.toml" for f in FRAMEWORKS}
     for file in found:
@@ -203,4 +197,4 @@ def test_renovate_finds_a_release_in_each_framework(
         assert "pydantic-settings" in updated, file
         unseen = [dep for dep in file["deps"] if dep.get("skipReason") == "unspecified-version"]
         assert not unseen
-    assert "renovate/lock-file-maintenance" in run.stdout
+    assert "renovate/lock-file-maintenance" in printed

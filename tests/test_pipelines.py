@@ -2,9 +2,7 @@
 
 import itertools
 import json
-import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from helpers.pipelines import (
     run_github,
     run_gitlab,
 )
-from helpers.programs import skip_or_fail
+from helpers.programs import run, skip_or_fail
 from helpers.project import PYTHON, WORKFLOW, Copy
 from helpers.repository import ROOT, commit, git
 
@@ -123,9 +121,9 @@ def test_a_push_delivers_what_it_tested(
     chosen = {"COMPRESSION": compression} if host.name == "github" else {}
     settings = index.secrets | git_server.pipeline_secrets | chosen
     monkeypatch.setattr(host, "settings", settings)
-    run = host.run(host, pushed, "push")
+    done = host.run(host, pushed, "push")
     expected = ["check", IMAGE_JOB[host.name], "reproduce", "publish", "verify", "release"]
-    assert run.jobs == dict.fromkeys(expected, True), run.log
+    assert done.jobs == dict.fromkeys(expected, True), done.log
 
     revision = git(pushed, "rev-parse", "HEAD").strip()
     image = host.image(pushed)
@@ -194,8 +192,8 @@ def test_a_proposed_change_is_tested_and_pushes_nothing(
     commit(proposed)
     settings = git_server.pipeline_secrets | {"CA_BUNDLE": index.authority}
     monkeypatch.setattr(host, "settings", settings)
-    run = host.run(host, proposed, "pull_request")
-    assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
+    done = host.run(host, proposed, "pull_request")
+    assert done.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, done.log
     assert host.image(proposed) not in host.registry.images()
 
 
@@ -224,8 +222,8 @@ def test_pipeline_of_a_folder_runs_at_the_root(host: Host, project: Project) -> 
         reports["dotenv"] = f"services/orders/{reports['dotenv']}"
         (repository / ".gitlab-ci.yml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
     commit(repository)
-    run = host.run(host, repository, "pull_request")
-    assert run.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, run.log
+    done = host.run(host, repository, "pull_request")
+    assert done.jobs == {"check": True, IMAGE_JOB[host.name]: True, "reproduce": True}, done.log
 
 
 @pytest.mark.parametrize("host", ["gitlab"], indirect=True)
@@ -234,8 +232,8 @@ def test_a_schedule_that_updates_the_template_does_nothing_else(
 ) -> None:
     scheduled = project("scheduled")
     monkeypatch.setattr(host, "settings", {"TEMPLATE_UPDATE_TOKEN": "secret"})
-    run = host.run(host, scheduled, "schedule")
-    assert run.jobs == {"template-update": True}, run.log
+    done = host.run(host, scheduled, "schedule")
+    assert done.jobs == {"template-update": True}, done.log
 
 
 def test_a_schedule_releases_what_a_changed_base_makes_and_else_nothing(
@@ -254,14 +252,14 @@ def test_a_schedule_releases_what_a_changed_base_makes_and_else_nothing(
     named, signed = [], []
     for event, image in [("push", base), ("schedule", base), ("schedule", changed)]:
         push_to_mirror(prefix, image, base)
-        run = host.run(host, scheduled, event)
-        assert run.jobs == dict.fromkeys(jobs, True), run.log
-        assert re.search(r"(?<!echo )docker compose run --rm scan", run.log), run.log
+        done = host.run(host, scheduled, event)
+        assert done.jobs == dict.fromkeys(jobs, True), done.log
+        assert re.search(r"(?<!echo )docker compose run --rm scan", done.log), done.log
         digests = host.registry.digests(host.image(scheduled))
         revision = git(scheduled, "rev-parse", "HEAD").strip()
         assert digests["main"] == digests[f"sha-{revision}"]
         named.append(digests["main"])
-        signed.append(re.findall(r"cosign sign --yes \S+@(sha256:\w+)", run.log))
+        signed.append(re.findall(r"cosign sign --yes \S+@(sha256:\w+)", done.log))
     first, again, mended = named
     assert first == again != mended
     assert signed == [[first], [], [mended]]
@@ -274,9 +272,9 @@ def test_a_setting_that_nobody_made_stops_the_pipeline_with_its_name(
 ) -> None:
     unset = project("unset", **index.answers)
     monkeypatch.setattr(host, "settings", index.secrets | {"UV_INDEX_PRIVATE_PASSWORD": ""})
-    run = host.run(host, unset, "push")
-    assert run.jobs == {"check": False}, run.log
-    assert "UV_INDEX_PRIVATE_PASSWORD: is not set" in run.log
+    done = host.run(host, unset, "push")
+    assert done.jobs == {"check": False}, done.log
+    assert "UV_INDEX_PRIVATE_PASSWORD: is not set" in done.log
 
 
 def add_failing_test(project: Path) -> None:
@@ -353,13 +351,15 @@ def test_a_fault_stops_the_pipeline_where_it_is_looked_for(
     faulty = project(fault)
     make(faulty)
     commit(faulty)
-    run = host.run(host, faulty, "push")
+    done = host.run(host, faulty, "push")
 
     expected = IMAGE_JOB[host.name] if job == "image" else job
-    assert [name for name, passed in run.jobs.items() if not passed] == [expected], run.log
-    assert list(run.jobs)[-1] == expected
-    assert run.failed is not None
-    assert run.failed == step if host.name == "github" else run.failed.startswith(command), run.log
+    assert [name for name, passed in done.jobs.items() if not passed] == [expected], done.log
+    assert list(done.jobs)[-1] == expected
+    assert done.failed is not None
+    assert done.failed == step if host.name == "github" else done.failed.startswith(command), (
+        done.log
+    )
     # Nothing has a name that people pull.
     if host.image(faulty) in host.registry.images():
         named = host.registry.digests(host.image(faulty))
@@ -395,8 +395,8 @@ def test_depot_builds_the_same_targets(host: Host, project: Project, scanner: No
     """Its builders are not to be had here; buildx, which has the same options, stands for them."""
     built = project("depot", builder="depot", depot_project="a1b2c3d4e5")
     assert json.loads((built / "depot.json").read_text()) == {"id": "a1b2c3d4e5"}
-    run = run_github(host, built, "push", "--job=image")
-    assert run.jobs == {"check": True, "image": True}, run.log
+    done = run_github(host, built, "push", "--job=image")
+    assert done.jobs == {"check": True, "image": True}, done.log
     # No cache of ours beside that of its builders.
     assert not [tag for tag in host.registry.digests(host.image(built)) if "cache" in tag]
 
@@ -421,19 +421,17 @@ def test_verify_wants_provenance_and_sbom_of_each_platform(
             push = ["--quiet", f"--tag={image}:{tag}", "--push", str(tmp_path)]
             docker("buildx", "build", *options, *labels, *push)
 
-        def verify(second: str, revision: str) -> subprocess.CompletedProcess[str]:
+        def verify(second: str, revision: str) -> str:
             sources = [f"{image}:first", f"{image}:{second}"]
             docker("buildx", "imagetools", "create", f"--tag={image}:joined", *sources)
             reference = f"{image}@{served.digests('acme/joined')['joined']}"
-            command = ["sh", "scripts/verify.sh", reference, revision]
-            return subprocess.run(command, cwd=project, capture_output=True, text=True)
+            return run("sh", "scripts/verify.sh", reference, revision, cwd=project).stdout
 
-        good = verify("second", "c0ffee")
-        assert good.returncode == 0, good.stdout + good.stderr
-        assert "2 platforms, 2 with" in good.stdout
-        assert verify("second", "decaf").returncode != 0
-        assert verify("no-sbom", "c0ffee").returncode != 0
-        assert verify("short-provenance", "c0ffee").returncode != 0
+        assert "2 platforms, 2 with" in verify("second", "c0ffee")
+        refused = ("second", "decaf"), ("no-sbom", "c0ffee"), ("short-provenance", "c0ffee")
+        for second, revision in refused:
+            with pytest.raises(AssertionError, match=r"^sh scripts/verify\.sh"):
+                verify(second, revision)
 
 
 @pytest.fixture(scope="session")
@@ -498,21 +496,18 @@ def test_arm64_builds_the_same_twice_runs_and_joins_amd64(
             container.wait_until_healthy()
             assert container.stop(30) == 0
 
-        for host, run in {"github": "GITHUB_RUN_ID", "gitlab": "CI_PIPELINE_ID"}.items():
-            environment = {run: host, "GITHUB_OUTPUT": "joined.env"}
+        for host, number in {"github": "GITHUB_RUN_ID", "gitlab": "CI_PIPELINE_ID"}.items():
+            environment = {number: host, "GITHUB_OUTPUT": "joined.env"}
             environment |= {arch.upper(): digest for arch, digest in built.items()}
             environment |= {f"DIGEST_{arch}": digest for arch, digest in built.items()}
             lines = joining(copy(tmp_path / host, ci=host))
             assert len(lines) == 2
             (tmp_path / host / "join.sh").write_text("\n".join(["set -eu", *lines]))
-            command = ["sh", "join.sh"]
-            subprocess.run(command, cwd=tmp_path / host, env=os.environ | environment, check=True)
+            run("sh", "join.sh", cwd=tmp_path / host, env=environment)
             (said,) = [*(tmp_path / host).glob("*.env")]
             _, _, digest = said.read_text().strip().partition("=")
-            verify = ["sh", "scripts/verify.sh", f"{image}@{digest}", "c0ffee"]
-            verified = subprocess.run(verify, capture_output=True, text=True)
-            assert verified.returncode == 0, verified.stdout + verified.stderr
-            assert "2 platforms, 2 with" in verified.stdout
+            verified = run("sh", "scripts/verify.sh", f"{image}@{digest}", "c0ffee").stdout
+            assert "2 platforms, 2 with" in verified
 
 
 def test_gitlabs_registry_gets_no_attestation_before_its_image(copy: Copy, tmp_path: Path) -> None:

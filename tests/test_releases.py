@@ -2,13 +2,13 @@
 
 import os
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 from helpers.edits import EDITS, fitting, together
 from helpers.files import files
+from helpers.programs import run
 from helpers.repository import ROOT, git, releases
 from helpers.updates import NOW, Answers, Questions, UpdateMatrix, content, is_yours
 
@@ -107,7 +107,7 @@ def test_tags_are_made_again_as_documented(tmp_path: Path) -> None:
     git(tmp_path, "clone", "--quiet", "--no-tags", str(remote), str(clone))
     release = (ROOT / "CONTRIBUTING.md").read_text().partition("## Release\n")[2]
     (script,) = re.findall(r"```sh\n(.+?)```", release.partition("\n## ")[0], re.DOTALL)
-    subprocess.run(["sh", "-e", "-c", script], cwd=clone, check=True, capture_output=True)
+    run("sh", "-e", "-c", script, cwd=clone)
     found = git(remote, "tag", "--list", "--format=%(objectname) %(refname:short)").splitlines()
     assert sorted(found) == sorted(f"{made_of} {name}" for name, made_of in releases().items())
 

@@ -3,9 +3,7 @@
 import dataclasses
 import itertools
 import json
-import os
 import re
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import jinja2.meta
 import pytest
 import yaml
 from helpers.files import parse, texts
+from helpers.programs import run
 from helpers.project import Copy
 from helpers.repository import ROOT
 from helpers.template import (
@@ -332,16 +331,14 @@ def test_names_of_a_release(
     lines = release.get("script") or [step.get("run", "") for step in release["steps"]]
     stub = 'docker() { echo "$@"; }\n'
     environment = {
-        "PATH": os.environ["PATH"],
         **{"IMAGE": "acme/orders", "DIGEST": "sha256:0"},
         **{"GITHUB_REF_NAME": ref, "GITHUB_SHA": "c0ffee", "GITHUB_REF_TYPE": "branch"},
-        **{"CI_COMMIT_REF_NAME": ref, "CI_COMMIT_SHA": "c0ffee"},
+        **{"CI_COMMIT_REF_NAME": ref, "CI_COMMIT_SHA": "c0ffee", "CI_COMMIT_TAG": ""},
         **({"GITHUB_REF_TYPE": "tag", "CI_COMMIT_TAG": ref} if tag else {}),
     }
     shell = {"github": "bash", "gitlab": "sh"}[host]
-    command = [shell, "-e", "-c", stub + "\n".join(lines)]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    named = re.findall(r"--tag acme/orders:(\S+) acme/orders@sha256:0$", run.stdout, re.M)
+    printed = run(shell, "-e", "-c", stub + "\n".join(lines), env=environment).stdout
+    named = re.findall(r"--tag acme/orders:(\S+) acme/orders@sha256:0$", printed, re.M)
     assert sorted(named) == names
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from helpers.files import write
 from helpers.image import EPOCH_1980
+from helpers.programs import make_program
 from helpers.project import Copy
 
 pytestmark = pytest.mark.render
@@ -28,13 +29,6 @@ MIB = 2**20
 def scripts(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder with the scripts of a project."""
     return copy(tmp_path_factory.mktemp("scripts") / "project") / "scripts"
-
-
-def program(folder: Path, name: str, script: str) -> None:
-    """Make a program of a shell script in a folder."""
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-    (folder / name).chmod(0o755)
 
 
 def run(
@@ -92,11 +86,11 @@ def test_each_process_compiles_a_fixed_share(scripts: Path, tmp_path: Path, core
     shares = tmp_path / "shares"
     shares.mkdir()
     record = f'[ "$PYTHONDONTWRITEBYTECODE" = 1 ] || exit 1\nprintf "%s\\n" "$@" >"{shares}/$$"'
-    program(tmp_path / "bin", "python", record)
-    program(tmp_path / "bin", "nproc", f"echo {cores}")
+    make_program(tmp_path / "bin", "python", record)
+    make_program(tmp_path / "bin", "nproc", f"echo {cores}")
     # No other order of another machine.
     sort = shutil.which("sort")
-    program(tmp_path / "bin", "sort", f'[ "$LC_ALL" = C ] && exec {sort} "$@"')
+    make_program(tmp_path / "bin", "sort", f'[ "$LC_ALL" = C ] && exec {sort} "$@"')
     command = ("sh", scripts / "image/layer.sh", "compile", ".", "app")
     mine = {"LC_ALL": "", "PYTHONDONTWRITEBYTECODE": ""}
     done = run(*command, cwd=tmp_path, programs=tmp_path / "bin", **mine)
@@ -113,8 +107,8 @@ def test_as_many_processes_compile_as_there_are_cores(scripts: Path, tmp_path: P
         'touch "here/$$"; for _ in $(seq 100); do [ "$(ls here | wc -l)" = 2 ] && exit; sleep 0.1'
     )
     (tmp_path / "here").mkdir()
-    program(tmp_path / "bin", "python", f"{wait}; done; exit 1")
-    program(tmp_path / "bin", "nproc", "echo 2")
+    make_program(tmp_path / "bin", "python", f"{wait}; done; exit 1")
+    make_program(tmp_path / "bin", "nproc", "echo 2")
     layer = scripts / "image/layer.sh"
     done = run("sh", layer, "compile", ".", "app", cwd=tmp_path, programs=tmp_path / "bin")
     assert done.returncode == 0, done.stderr
@@ -298,7 +292,7 @@ def install(
 ) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
     """Run the installation of what uv names by these paths; return it and what uv was asked."""
     named = " ".join(f"'{path}'" for path in paths)
-    program(repository / "bin", "uv", UV.replace("{0}", str(repository)).replace("{1}", named))
+    make_program(repository / "bin", "uv", UV.replace("{0}", str(repository)).replace("{1}", named))
     script = moved(scripts / "image/project.sh", repository)
     arguments = ("install", "--extra", "postgres")
     done = run("sh", script, *arguments, cwd=repository, programs=repository / "bin")
@@ -341,8 +335,8 @@ def opened(
     project = copy(folder / "project", **answers)
     script = moved(project / "scripts/image/access.sh", folder)
     write(folder / "run" / "secrets", secrets)
-    program(folder / "bin", "ssh-agent", "echo 'SSH_AUTH_SOCK=/agent; export SSH_AUTH_SOCK;'")
-    program(folder / "bin", "ssh-add", f'[ "$SSH_AUTH_SOCK" = /agent ] && cat >"{folder}/key"')
+    make_program(folder / "bin", "ssh-agent", "echo 'SSH_AUTH_SOCK=/agent; export SSH_AUTH_SOCK;'")
+    make_program(folder / "bin", "ssh-add", f'[ "$SSH_AUTH_SOCK" = /agent ] && cat >"{folder}/key"')
     pipeline = {"SSH_PRIVATE_KEY": key} if key else {}
     command = f". {script} && {command}"
     return run("sh", "-euc", command, cwd=folder, programs=folder / "bin", **pipeline)
@@ -494,7 +488,7 @@ def test_image_is_verified_on_each_platform(
     for name, content in described(platforms).items():
         (tmp_path / f"{{{{json .{name}}}}}").write_text(json.dumps(content, indent=2))
     # docker buildx imagetools inspect --format FORMAT IMAGE
-    program(tmp_path / "bin", "docker", f'[ "$6" = image@digest ] && cat "{tmp_path}/$5"')
+    make_program(tmp_path / "bin", "docker", f'[ "$6" = image@digest ] && cat "{tmp_path}/$5"')
     verify = ("sh", scripts / "verify.sh", "image@digest", "c0ffee")
     done = run(*verify, cwd=tmp_path, programs=tmp_path / "bin")
     assert (done.returncode == 0) == accepted, done.stdout + done.stderr
@@ -502,7 +496,7 @@ def test_image_is_verified_on_each_platform(
 
 
 def test_registry_that_says_nothing_verifies_nothing(scripts: Path, tmp_path: Path) -> None:
-    program(tmp_path / "bin", "docker", "echo 'not found' >&2; exit 1")
+    make_program(tmp_path / "bin", "docker", "echo 'not found' >&2; exit 1")
     verify = ("sh", scripts / "verify.sh", "image@digest", "c0ffee")
     done = run(*verify, cwd=tmp_path, programs=tmp_path / "bin")
     assert done.returncode != 0

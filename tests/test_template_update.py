@@ -17,8 +17,9 @@ from copier import run_copy
 from helpers.edits import EDITS
 from helpers.files import change, files, loaded
 from helpers.future_releases import FUTURE_RELEASES
+from helpers.programs import make_program, run
 from helpers.project import Copy
-from helpers.repository import GIT_ENV, commit, git
+from helpers.repository import commit, git
 from helpers.updates import NOW, config
 
 pytestmark = pytest.mark.update
@@ -72,7 +73,7 @@ class Repository:
         shutil.rmtree(checkout, ignore_errors=True)
         git(self.remote, "clone", "--quiet", str(self.remote), str(checkout))
         environment = {
-            **{n: value for n, value in GIT_ENV.items() if not n.startswith("GIT_AUTHOR")},
+            **{n: value for n, value in os.environ.items() if not n.startswith("GIT_AUTHOR")},
             "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
             "GH_TOKEN": token,
             "TEMPLATE_UPDATE_TOKEN": token,
@@ -114,19 +115,15 @@ def repository(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", str(remote))
     git(remote, "config", "receive.advertisePushOptions", "true")
     programs = tmp_path / "programs"
-    programs.mkdir()
     pin = config(NOW)["pins"]["default"]["copier"]
-    uvx, gh, hook = programs / "uvx", programs / "gh", remote / "hooks" / "pre-receive"
     options = "$(env | sed -n 's/^GIT_PUSH_OPTION_[0-9]=//p' | sort)"
-    for program, script in {
-        uvx: f'[ "$3" = copier@{pin} ] && shift 3 && exec {sys.executable} -m copier "$@"',
-        # Of the pull requests it counts those that were made here.
-        gh: f'[ "$2" = list ] && {{ grep --count "^create$" {programs}/asked; exit; }}\n'
-        f"printf '%s\\n' \"$@\" >>{programs}/asked",
-        hook: f'[ -z "{options}" ] || echo "{options}" >>{programs}/asked',
-    }.items():
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
+    uvx = f'[ "$3" = copier@{pin} ] && shift 3 && exec {sys.executable} -m copier "$@"'
+    make_program(programs, "uvx", uvx)
+    # Of the pull requests it counts those that were made here.
+    count = f'[ "$2" = list ] && {{ grep --count "^create$" {programs}/asked; exit; }}'
+    make_program(programs, "gh", f"{count}\nprintf '%s\\n' \"$@\" >>{programs}/asked")
+    hook = f'[ -z "{options}" ] || echo "{options}" >>{programs}/asked'
+    make_program(remote / "hooks", "pre-receive", hook)
 
     found = Repository(host, project, remote, programs)
     push(found)
@@ -140,9 +137,9 @@ def push(repository: Repository) -> None:
 
 
 def test_a_newer_release_is_proposed(repository: Repository) -> None:
-    run = repository.propose()
+    done = repository.propose()
 
-    assert run.returncode == 0, run.stderr
+    assert done.returncode == 0, done.stderr
     assert repository.title == f"Update the template to {NEXT}"
     changed = git(repository.remote, "diff", "--name-only", "main", BRANCH).split()
     assert changed == [".copier-answers.yml", ".hadolint.yaml", "Dockerfile"]
@@ -153,9 +150,9 @@ def test_a_newer_release_is_proposed(repository: Repository) -> None:
 def test_conflicts_are_in_the_title(repository: Repository) -> None:
     EDITS["another user"].apply(repository.project)
     push(repository)
-    run = repository.propose()
+    done = repository.propose()
 
-    assert run.returncode == 0, run.stderr
+    assert done.returncode == 0, done.stderr
     assert repository.title == f"Update the template to {NEXT}, with conflicts in Dockerfile"
     assert "<<<<<<<" in git(repository.remote, "show", f"{BRANCH}:Dockerfile")
 
@@ -166,9 +163,9 @@ def test_a_part_that_was_rejected_is_in_the_title(repository: Repository, tmp_pa
     push(repository)
     settings = tmp_path / "gitconfig"
     git(tmp_path, "config", "--file", str(settings), "status.showUntrackedFiles", "no")
-    run = repository.propose(GIT_CONFIG_GLOBAL=str(settings))
+    done = repository.propose(GIT_CONFIG_GLOBAL=str(settings))
 
-    assert run.returncode == 0, run.stderr
+    assert done.returncode == 0, done.stderr
     assert repository.title == f"Update the template to {NEXT}, with conflicts in Dockerfile.rej"
     assert "USER" in git(repository.remote, "show", f"{BRANCH}:Dockerfile.rej")
 
@@ -177,9 +174,9 @@ def test_a_part_that_was_rejected_is_in_the_title(repository: Repository, tmp_pa
     "repository", ["github .copier-answers.a.yml", "gitlab .copier-answers.a.yml"], indirect=True
 )
 def test_answers_may_be_in_another_file(repository: Repository) -> None:
-    run = repository.propose()
+    done = repository.propose()
 
-    assert run.returncode == 0, run.stderr
+    assert done.returncode == 0, done.stderr
     assert repository.title == f"Update the template to {NEXT}"
     changed = git(repository.remote, "diff", "--name-only", "main", BRANCH).split()
     assert changed == [".copier-answers.a.yml", ".hadolint.yaml", "Dockerfile"]
@@ -188,9 +185,9 @@ def test_answers_may_be_in_another_file(repository: Repository) -> None:
 def test_a_second_run_leaves_the_branch_to_people(repository: Repository) -> None:
     repository.propose()
     before = git(repository.remote, "rev-parse", BRANCH), repository.title
-    run = repository.propose()
+    done = repository.propose()
 
-    assert run.returncode == 0, run.stderr
+    assert done.returncode == 0, done.stderr
     assert (git(repository.remote, "rev-parse", BRANCH), repository.title) == before
     assert len([line for line in repository.asked if "Update the template" in line]) == 1
 
@@ -213,20 +210,20 @@ def test_the_newest_release_has_nothing_to_propose(repository: Repository) -> No
     repository.propose()
     git(repository.remote, "branch", "--force", "main", BRANCH)
     before = repository.asked
-    run = repository.propose()
+    done = repository.propose()
 
-    assert run.returncode == 0, run.stderr
-    assert "::warning::" not in run.stdout
+    assert done.returncode == 0, done.stderr
+    assert "::warning::" not in done.stdout
     assert repository.asked[len(before) :] in ([], ["auth", "setup-git"])
 
 
 @pytest.mark.parametrize("repository", ["github"], indirect=True)
 def test_without_the_secret_it_only_says_that_there_is_a_release(repository: Repository) -> None:
-    run = repository.propose(token="")
+    done = repository.propose(token="")
 
-    assert run.returncode == 0, run.stderr
-    assert "::warning::" in run.stdout
-    assert "TEMPLATE_UPDATE_TOKEN" in run.stdout
+    assert done.returncode == 0, done.stderr
+    assert "::warning::" in done.stdout
+    assert "TEMPLATE_UPDATE_TOKEN" in done.stdout
     assert not repository.asked
     assert git(repository.remote, "branch", "--list").split() == ["*", "main"]
 
@@ -242,16 +239,15 @@ def test_gh_logs_git_in(repository: Repository) -> None:
 def test_the_token_serves_a_template_by_its_ssh_address(repository: Repository) -> None:
     settings = {n: v for n, v in repository.step["env"].items() if n.startswith("GIT_CONFIG_")}
     command = ["git", "ls-remote", "--get-url", "git@github.com:acme/template.git"]
-    run = subprocess.run(command, env=GIT_ENV | settings, capture_output=True, text=True)
-    assert run.stdout == "https://github.com/acme/template.git\n"
+    assert run(*command, env=settings).stdout == "https://github.com/acme/template.git\n"
 
 
 def test_copier_that_cannot_be_fetched_fails_the_run(repository: Repository) -> None:
     """uvx ends with 2 then, as Copier does where there is a newer release."""
     (repository.programs / "uvx").write_text("#!/bin/sh\nexit 2\n")
-    run = repository.propose(token="" if repository.host == "github" else "secret")
-    assert run.returncode != 0
-    assert "::warning::" not in run.stdout
+    done = repository.propose(token="" if repository.host == "github" else "secret")
+    assert done.returncode != 0
+    assert "::warning::" not in done.stdout
     assert not repository.asked
 
 
@@ -295,7 +291,7 @@ def test_gitlab_is_shown_the_token_of_the_schedule(repository: Repository, tmp_p
             runs.append(repository.propose(**settings))
             assert set(given) == {None, f"Basic {login}"}
         host.shutdown()
-    assert all(run.returncode not in (0, 2) for run in runs)
+    assert all(done.returncode not in (0, 2) for done in runs)
     assert not repository.asked
 
 

@@ -1,6 +1,5 @@
 """An update brings what the template has learnt and leaves what people wrote."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,15 +12,14 @@ from copier import run_copy, run_update
 from helpers.edits import EDITS
 from helpers.files import append, change, files
 from helpers.future_releases import FUTURE_RELEASES
-from helpers.project import PYTHON, Copy
+from helpers.programs import run
+from helpers.project import PYTHON, Copy, copier
 from helpers.repository import commit, git, releases
 from helpers.template import ASKED
 from helpers.updates import NOW, UpdateMatrix, content, unmerged, update
 from plumbum import ProcessExecutionError, local
 
 pytestmark = pytest.mark.render
-
-COPIER = [sys.executable, "-m", "copier"]
 
 
 @pytest.fixture
@@ -55,14 +53,12 @@ def test_deleted_files_of_the_users_stay_deleted(project: Path) -> None:
 def test_copy_from_a_relative_path_can_be_updated(template: Path, tmp_path: Path) -> None:
     """The README copies from `.`, and the answers file must say where that was."""
     project = tmp_path / "project"
-    copied = [*COPIER, "copy", "--quiet", "--defaults", ".", str(project)]
-    subprocess.run(copied, cwd=template, check=True)
+    copier("copy", "--quiet", "--defaults", ".", project, cwd=template)
     commit(project)
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert Path(answers["_src_path"]) == template
 
-    updated = [*COPIER, "update", "--quiet", "--defaults", "--data=port=9000"]
-    subprocess.run(updated, cwd=project, check=True, env=os.environ)
+    copier("update", "--quiet", "--defaults", "--data=port=9000", cwd=project)
     assert "ENV PORT=9000" in (project / "Dockerfile").read_text()
 
 
@@ -105,13 +101,7 @@ def test_what_was_copied_from_a_commit_reaches_the_first_release(
     clone, project = tmp_path / "clone", tmp_path / "project"
     tags = [] if tagged else ["--no-tags"]
     git(template, "clone", "--quiet", *tags, str(template), str(clone))
-    copied = subprocess.run(
-        [*COPIER, "copy", "--defaults", ".", str(project)],
-        cwd=clone,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    copied = copier("copy", "--defaults", ".", project, cwd=clone)
     made_of = yaml.safe_load((project / ".copier-answers.yml").read_text())["_commit"]
     assert (made_of == NOW) == tagged
     assert (f"made from {made_of}, which is not a release" in copied.stderr) == (not tagged)
@@ -136,14 +126,10 @@ def test_what_decided_the_source_cannot_change_with_an_update(
     settled: Path, question: str, value: str, kept: str
 ) -> None:
     """src and tests stay as they are, and would be those of another project."""
-    run = subprocess.run(
-        [*COPIER, "update", "--defaults", f"--data={question}={value}"],
-        cwd=settled,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode != 0
-    last = run.stderr.strip().splitlines()[-1]
+    data = f"--data={question}={value}"
+    done = copier("update", "--defaults", data, cwd=settled, check=False)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
     assert f"'{question}': must stay \"{kept}\"" in last
     assert f'got "{value}"' in last
     assert git(settled, "status", "--porcelain") == ""
@@ -168,20 +154,18 @@ def settled(template: Path, tmp_path: Path) -> Path:
 
 def update_to(version: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Update as a person does, on the command line."""
-    command = [*COPIER, "update", "--defaults", f"--vcs-ref={version}", *options]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return copier("update", "--defaults", f"--vcs-ref={version}", *options, cwd=folder)
 
 
-def printed(run: subprocess.CompletedProcess[str], part: str) -> list[str]:
+def printed(done: subprocess.CompletedProcess[str], part: str) -> list[str]:
     """Return the commands in what Copier printed that have a part."""
-    lines = run.stderr.splitlines()
+    lines = done.stderr.splitlines()
     return [line.strip() for line in lines if line.startswith("  git ") and part in line]
 
 
 def shell(command: str, folder: Path) -> str:
     """Run a command as it was printed, and return what it prints."""
-    run = subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True)
-    return run.stdout.decode()
+    return run("sh", "-c", command, cwd=folder).stdout
 
 
 @pytest.mark.parametrize("edit", ["none", "another user"])
@@ -190,8 +174,8 @@ def test_an_update_can_be_taken_back(update_matrix: UpdateMatrix, edit: str) -> 
     with update_matrix.edited(NOW, {}, EDITS[edit]) as project:
         (project / ".env").write_text("SECRET=1\n")
         before = files(project)
-        run = update_to(update_matrix.future("user"), project)
-        (before_it, after_it) = printed(run, "clean --force")
+        done = update_to(update_matrix.future("user"), project)
+        (before_it, after_it) = printed(done, "clean --force")
         assert before_it == after_it
         assert git(project, "status", "--porcelain") != ""
         assert bool(unmerged(project)) == (edit == "another user")
@@ -219,9 +203,9 @@ def test_an_update_is_taken_back_in_its_project_alone(
         git(repository, "add", "Dockerfile")
         before, status = files(repository), git(repository, "status", "--porcelain")
 
-        run = update_to(update_matrix.future("file"), repository, "services/it's a")
+        done = update_to(update_matrix.future("file"), repository, "services/it's a")
         assert (services / "it's a" / ".hadolint.yaml").exists()
-        shell(printed(run, "clean --force")[0], repository / where)
+        shell(printed(done, "clean --force")[0], repository / where)
         assert files(repository) == before
         assert git(repository, "status", "--porcelain") == status
 
@@ -241,9 +225,9 @@ def test_message_after_an_update_has_the_commands_that_find_conflicts(
     version = update_matrix.future("user")
     with update_matrix.edited(NOW, {}, EDITS["another user"]) as project:
         git(project, "config", "status.showUntrackedFiles", untracked)
-        run = update_to(version, project, *options)
-        assert f"Updated to {version}" in run.stderr
-        commands = printed(run, "diff-filter=U") + printed(run, "*.rej")
+        done = update_to(version, project, *options)
+        assert f"Updated to {version}" in done.stderr
+        commands = printed(done, "diff-filter=U") + printed(done, "*.rej")
         assert "".join(shell(command, tmp_path) for command in commands) == f"{left}\n"
 
 
@@ -254,15 +238,15 @@ def test_message_after_an_update_names_a_file_that_was_moved(update_matrix: Upda
         (project / "docker").mkdir()
         git(project, "mv", "Dockerfile", "docker/Dockerfile")
         commit(project)
-        run = update_to(version, project)
-        (missing,) = [line for line in run.stderr.splitlines() if "not in its place" in line]
+        done = update_to(version, project)
+        (missing,) = [line for line in done.stderr.splitlines() if "not in its place" in line]
         assert missing.startswith("Dockerfile ")
 
-        shell(printed(run, "clean --force")[1], project)
+        shell(printed(done, "clean --force")[1], project)
         git(project, "mv", "docker/Dockerfile", "Dockerfile")
         commit(project)
-        run = update_to(version, project)
-        assert "not in its place" not in run.stderr
+        done = update_to(version, project)
+        assert "not in its place" not in done.stderr
         assert "USER 65532" in (project / "Dockerfile").read_text()
         assert EDITS["a label"].is_there(project)
 
@@ -280,8 +264,8 @@ def test_recopy_leaves_alone_what_is_yours(update_matrix: UpdateMatrix) -> None:
         with pytest.raises((ValueError, ProcessExecutionError), match=r"v9\.9\.9"):
             update(project)
         git(project, "checkout", "--quiet", ".")
-        command = [*COPIER, "recopy", "--quiet", "--defaults", "--overwrite", f"--vcs-ref={NOW}"]
-        subprocess.run(command, cwd=project, check=True)
+        again = ["recopy", "--quiet", "--defaults", "--overwrite", f"--vcs-ref={NOW}"]
+        copier(*again, cwd=project)
         changed = git(project, "status", "--porcelain").split()
         assert changed == ["M", ".copier-answers.yml", "M", "Dockerfile"]
 
@@ -290,17 +274,17 @@ def test_message_after_an_update_names_an_answer_that_was_lost(copy: Copy, tmp_p
     """GitHub has no groups in groups, so that the address at GitLab is refused."""
     project = copy(tmp_path / "project", ci="gitlab", repository="acme/shop/api")
     commit(project)
-    command = [*COPIER, "update", "--defaults", "--data=ci=github", "--data=port=9000"]
-    run = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
-    (lost,) = [line for line in run.stderr.splitlines() if "refused" in line]
+    data = ["--data=ci=github", "--data=port=9000"]
+    done = copier("update", "--defaults", *data, cwd=project)
+    (lost,) = [line for line in done.stderr.splitlines() if "refused" in line]
     assert lost.strip() == 'repository was "acme/shop/api", which is refused now; it is "".'
 
 
 def test_message_after_an_update_loses_no_answer_that_has_no_quotes(project: Path) -> None:
     change(project, ".copier-answers.yml", "^port: '8000'", "port: 9000")
     commit(project)
-    run = update_to(NOW, project)
-    assert "refused" not in run.stderr
+    done = update_to(NOW, project)
+    assert "refused" not in done.stderr
     assert "port: '9000'" in (project / ".copier-answers.yml").read_text()
 
 
@@ -311,11 +295,10 @@ def test_a_name_that_is_no_question_is_refused(
 ) -> None:
     """Misspelt, or computed: the value would be neither used nor kept."""
     new = tmp_path / "new"
-    where = [str(template), str(new)] if operation == "copy" else [str(project)]
-    command = [*COPIER, operation, "--defaults", f"--data={name}=9000", *where]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode != 0
-    last = run.stderr.strip().splitlines()[-1]
+    where = [template, new] if operation == "copy" else [project]
+    done = copier(operation, "--defaults", f"--data={name}=9000", *where, check=False)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
     assert f"{name} is not a question; it must be one of " in last
     assert {*last.partition("one of ")[2].split(", ")} == {*ASKED}
     assert not new.exists()
@@ -330,9 +313,8 @@ def test_answers_of_another_name_are_not_in_the_way(
     commit(project)
     update_to(NOW, project, "--data=port=9000")
     assert "ENV PORT=9000" in (project / "Dockerfile").read_text()
-    data = ["--data-file", str(project / ".copier-answers.yml")]
-    command = [*COPIER, "copy", "--defaults", *data, str(template), str(tmp_path / "new")]
-    subprocess.run(command, check=True, capture_output=True)
+    data = f"--data-file={project}/.copier-answers.yml"
+    copier("copy", "--defaults", data, template, tmp_path / "new")
     assert "ENV PORT=9000" in (tmp_path / "new" / "Dockerfile").read_text()
 
 
@@ -349,14 +331,9 @@ def test_another_answers_file_is_named_wherever_answers_are(template: Path, tmp_
     assert len(commands) == 3
     for command in commands:
         assert f" --answers-file {OTHER} " in command
-    run = subprocess.run(
-        [*COPIER, "update", "--defaults", "--answers-file", OTHER, "--data=port=9000"],
-        cwd=project,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "refused" not in run.stderr
+    options = ["--answers-file", OTHER, "--data=port=9000"]
+    done = copier("update", "--defaults", *options, cwd=project)
+    assert "refused" not in done.stderr
     changed = git(project, "diff", "--name-only").split()
     assert changed == [OTHER, "Dockerfile", "compose.yaml"]
 
@@ -375,8 +352,8 @@ def check_up(project: Path) -> list[str]:
     for command in commands:
         for old, new in replaced.items():
             command = command.replace(old, new)
-        run = subprocess.run(["bash", "-c", command], cwd=project, capture_output=True, text=True)
-        said.append(run.stdout + run.stderr)
+        done = run("bash", "-c", command, cwd=project, check=False)
+        said.append(done.stdout + done.stderr)
     assert len(said) == 5
     return said
 

@@ -3,7 +3,7 @@
 Projects and the template
 - `repository`: git, and this repository as the releases of the template
 - `template`: the questions, the pins and the frameworks of the working tree
-- `project`: a project that the template renders, and uv in it
+- `project`: a project that the template renders; uv in it, and Copier's command
 - `files`: read, parse, write and change the files of a folder
 - `parsed`: a file as data, for the rows of `tests/guards.py`
 

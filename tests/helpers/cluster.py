@@ -1,7 +1,6 @@
 """What a project gives to a cluster, as `deploy/render.sh` renders it."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from helpers.programs import run
 
 DIGEST = "sha256:" + "1" * 64
 IMAGE = f"registry.example.com/acme/orders@{DIGEST}"
@@ -60,7 +61,4 @@ class Cluster:
 
 def render(project: Path, overlay: str = "production", image: str = IMAGE) -> str:
     """Return what deploy/render.sh prints; a failure raises AssertionError."""
-    command = ["sh", "deploy/render.sh", overlay, image]
-    run = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return run("sh", "deploy/render.sh", overlay, image, cwd=project).stdout

@@ -18,7 +18,7 @@ import trustme
 from helpers.engine import secret_options
 from helpers.files import write
 from helpers.listeners import free_port, listening
-from helpers.programs import skip_or_fail
+from helpers.programs import run, skip_or_fail
 from helpers.repository import commit, git
 
 USER, TOKEN = "the-git-user", "the-planted-token"
@@ -65,10 +65,7 @@ class GitServer:
     def add_its_package(self, project: Path) -> None:
         """Make a project depend on the package of the repository."""
         add = ["uv", "add", "--quiet", "--no-sync", f"acme-private @ git+{self.address}"]
-        done = subprocess.run(
-            add, cwd=project, env=os.environ | self.environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+        run(*add, cwd=project, env=self.environment)
 
 
 def repository(folder: Path) -> Path:
@@ -177,10 +174,9 @@ def ssh_server(folder: Path) -> Iterator[GitServer]:
     """Serve a repository over SSH to whoever has a key; its agent is in the environment given."""
     bare = repository(folder)
     for name in ("host", "user"):
-        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(make, check=True)
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name)
     port = free_port()
-    user = subprocess.check_output(["id", "-un"], text=True).strip()
+    user = run("id", "-un").stdout.strip()
     options = {
         "HostKey": folder / "host",
         "AuthorizedKeysFile": folder / "user.pub",
@@ -201,8 +197,7 @@ def ssh_server(folder: Path) -> Iterator[GitServer]:
     command += [f"-o{name}={value}" for name, value in options.items()]
     with ssh_agent(folder) as agent:
         environment = {"SSH_AUTH_SOCK": str(agent)}
-        load = ["ssh-add", "-q", str(folder / "user")]
-        subprocess.run(load, env=os.environ | environment, check=True)
+        run("ssh-add", "-q", folder / "user", env=environment)
         known = folder / "known_hosts"
         public = (folder / "host.pub").read_text()
         known.write_text(f"[127.0.0.1]:{port} {public}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import trustme
 
 from helpers.engine import secret_options
+from helpers.programs import run
 
 SECRETS = ("UV_INDEX_PRIVATE_USERNAME", "UV_INDEX_PRIVATE_PASSWORD", "CA_BUNDLE")
 USER, PASSWORD = "the-planted-user", "the-planted-password"
@@ -60,13 +61,13 @@ class Index:
         return trusted
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of a developer whose machine trusts the authority."""
-        return os.environ | self.secrets | {"SSL_CERT_FILE": str(self.trusted())}
+        """Return the variables of a developer whose machine trusts the authority."""
+        return self.secrets | {"SSL_CERT_FILE": str(self.trusted())}
 
     def add_its_package(self, project: Path) -> None:
         """Make a project depend on the package of the index, as its README says."""
         add = ["uv", "add", "acme-greeting", "--index=private", "--no-sync", "--quiet"]
-        subprocess.run(add, cwd=project, env=self.environment(), check=True)
+        run(*add, cwd=project, env=self.environment())
         for name, override in ON_THIS_NETWORK.items():
             (project / name).write_text(override)
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import yaml
 
 from helpers.engine import Engine, docker, uncompressed
 from helpers.listeners import free_port, listening
+from helpers.programs import run
 from helpers.project import WORKFLOW
 from helpers.repository import ROOT, commit, git
 
@@ -204,8 +204,7 @@ def npm_tools() -> Path:
     if not folder.exists():
         fresh = cache / f"npm-{os.getpid()}"
         install = ["npm", "install", "--no-fund", "--no-audit", "--prefix", str(fresh)]
-        done = subprocess.run([*install, *NPM_PACKAGES], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+        run(*install, *NPM_PACKAGES)
         # Another process may have been faster.
         with contextlib.suppress(OSError):
             fresh.rename(folder)
@@ -322,8 +321,8 @@ def run_github(host: Host, project: Path, event: str, *options: str) -> Run:
     act += [f"--env={name}={value}" for name, value in host.environment(project).items()]
     for name, value in host.settings.items():
         act += [f"--secret={name}={value}", f"--var={name}={value}"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(host.folder / "cache")}
-    done = subprocess.run(act, cwd=project, env=environment, capture_output=True, text=True)
+    cache = {"XDG_CACHE_HOME": str(host.folder / "cache")}
+    done = run(*act, cwd=project, env=cache, check=False)
 
     records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     jobs = {r["jobID"]: r["jobResult"] == "success" for r in records if "jobResult" in r}
@@ -357,7 +356,7 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
     # Its own pip, into which the pipeline installs uv.
     python = host.folder / "python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(python)], check=True)
+        run(sys.executable, "-m", "venv", python)
     npm = npm_tools()
     variables = {
         "CI_REGISTRY": host.registry.address,
@@ -372,9 +371,9 @@ def run_gitlab(host: Host, project: Path, event: str) -> Run:
     command = [str(npm / "gitlab-ci-local"), "--force-shell-executor", f"--home={host.folder}"]
     for name, value in variables.items():
         command += ["--variable", f"{name}={value}"]
-    environment = os.environ | host.environment(project)
-    environment["PATH"] = os.pathsep.join([str(npm), str(python / "bin"), environment["PATH"]])
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    path = os.pathsep.join([str(npm), str(python / "bin"), os.environ["PATH"]])
+    environment = host.environment(project) | {"PATH": path}
+    done = run(*command, cwd=project, env=environment, check=False)
 
     log = done.stdout + done.stderr
     results = re.findall(r"^ (PASS|FAIL)  ([a-z-]+)", log, re.MULTILINE)

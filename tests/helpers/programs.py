@@ -36,6 +36,13 @@ def run(
     return done
 
 
+def make_program(folder: Path, name: str, script: str) -> None:
+    """Make a program of a shell script in a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
 def skip_or_fail(reason: str) -> NoReturn:
     """Skip a test that needs what is not here, or fail it where REQUIRE_ENGINE=1."""
     if os.environ.get("REQUIRE_ENGINE") == "1":

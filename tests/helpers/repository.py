@@ -9,6 +9,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from helpers.programs import run
+
 ROOT = Path(__file__).resolve().parents[2]
 # Of git's settings none is the person's; and no commit looks for something to tidy up.
 GIT_SETTINGS = {
@@ -19,15 +21,11 @@ GIT_SETTINGS = {
     **{f"GIT_{role}_NAME": "Test" for role in ("AUTHOR", "COMMITTER")},
     **{f"GIT_{role}_EMAIL": "test@example.com" for role in ("AUTHOR", "COMMITTER")},
 }
-GIT_ENV = os.environ | GIT_SETTINGS
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """Run git in a directory and return what it prints; a failure raises CalledProcessError."""
-    command = ["git", *arguments]
-    return subprocess.run(
-        command, cwd=directory, env=GIT_ENV, check=True, capture_output=True, text=True
-    ).stdout
+    """Run git in a directory and return what it prints; a failure raises AssertionError."""
+    return run("git", *arguments, cwd=directory, env=GIT_SETTINGS).stdout
 
 
 def commit(directory: Path, message: str = "Work") -> None:
@@ -61,8 +59,8 @@ def run_tests(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in a copy of this repository, in one process that leaves nothing there."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["-n0", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
-        command = [sys.executable, "-m", "pytest", *options, *arguments]
-        return subprocess.run(command, cwd=tree, capture_output=True, text=True)
+        pytest = [sys.executable, "-m", "pytest", *options, *arguments]
+        return run(*pytest, cwd=tree, check=False)
 
 
 @functools.cache

@@ -1,12 +1,11 @@
 """Services of every shape that the template can adopt, as data: their files, and the answers that it cannot read."""
 
-import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.files import write
+from helpers.programs import run
 from helpers.repository import commit
 
 APP = """\
@@ -52,8 +51,7 @@ def project(name: str, dependencies: str = SERVER, version: str = STATIC) -> str
 def resolve(folder: Path, **environment: str) -> None:
     """Write the lock of a project with uv, with variables beside those of this process."""
     # The Python of these tests, since the one of .python-version need not be on this machine.
-    lock = ["uv", "lock", "--quiet", f"--python={sys.executable}"]
-    subprocess.run(lock, cwd=folder, env=os.environ | environment, check=True)
+    run("uv", "lock", "--quiet", f"--python={sys.executable}", cwd=folder, env=environment)
 
 
 @dataclass(frozen=True)
