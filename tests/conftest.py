@@ -5,10 +5,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from copier import run_copy
-from helpers.engine import Engine
+from helpers.engine import Engine, docker
 from helpers.package_index import Index, package_index
 from helpers.programs import skip_or_fail
 from helpers.project import Copy
@@ -89,6 +90,14 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """Yield a private package index."""
     with package_index(tmp_path_factory.mktemp("index")) as served:
         yield served
+
+
+@pytest.fixture
+def network(engine: Engine) -> Iterator[str]:
+    """Yield a network of the test's own on the engine."""
+    name = docker("network", "create", f"{engine.prefix}-{uuid4().hex}").stdout.strip()
+    yield name
+    docker("network", "rm", name)
 
 
 @pytest.fixture(scope="session")

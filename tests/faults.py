@@ -180,7 +180,7 @@ GATE = [
     Fault(
         "a removed file",
         lambda tree: (tree / "template" / ".gitattributes").unlink(),
-        ("test_releases.py::test_no_release_removes_a_file[v0.1.0]",),
+        ("test_mergeability.py::test_no_file_that_updates_merge_was_removed_or_renamed[v0.1.0]",),
     ),
     Fault(
         "an update of what is yours",

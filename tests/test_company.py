@@ -10,7 +10,7 @@ import pytest
 from helpers.engine import Engine, docker, secret_options, uncompressed
 from helpers.files import write
 from helpers.git_server import TOKEN, USER, GitServer, https_server, ssh_server
-from helpers.image import BASES
+from helpers.image import BASES, assert_no_trace, traces
 from helpers.listeners import PROXY_PASSWORD, proxy
 from helpers.package_index import PASSWORD as INDEX_PASSWORD
 from helpers.package_index import USER as INDEX_USER
@@ -58,23 +58,6 @@ def server(
             yield stack.enter_context(ssh_server(folder))
         else:
             yield stack.enter_context(https_server(folder, index.signed_by, index.trusted()))
-
-
-def traces(*secrets: dict[str, str]) -> list[bytes]:
-    """Return a line of each secret by which its value is recognised; known hosts are public."""
-    values = {name: value for more in secrets for name, value in more.items()}
-    values.pop("SSH_KNOWN_HOSTS", None)
-    lines = [value.strip().splitlines() for value in values.values()]
-    return [found[len(found) // 2].encode() for found in lines]
-
-
-def assert_no_trace(secrets: list[bytes], engine: Engine, image: str, *said: str) -> None:
-    """Raise AssertionError if a secret is in a layer, in the history or in what was printed."""
-    seen = docker("history", "--no-trunc", "--format=json", image).stdout.encode()
-    seen += docker("image", "inspect", image).stdout.encode() + "".join(said).encode()
-    contents = [seen, *engine.saved_layers(image).values()]
-    for secret in secrets:
-        assert not any(secret in content for content in contents), secret
 
 
 def test_package_of_a_private_repository_arrives_and_git_does_not(

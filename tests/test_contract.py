@@ -290,8 +290,7 @@ def service(
 def running(service: Service) -> Iterator[Container]:
     """Yield a container of it, closed, with two processes and on another port."""
     options = ["--env=PORT=9000", "--env=WEB_CONCURRENCY=2"]
-    with service.engine.serve(service.image, *HARDENED, *options, port=9000) as container:
-        container.wait_until_healthy()
+    with service.engine.serve_hardened(service.image, *options, port=9000) as container:
         yield container
 
 
@@ -456,8 +455,7 @@ def test_proxy_is_believed_only_where_the_setting_says_so(
     (path,) = [path for path in SCHEMES if path in middleware]
     changed = middleware.replace(path, SCHEMES[path])
     options = [*service.with_source("middleware.py", changed, tmp_path), *options]
-    with service.engine.serve(service.image, *HARDENED, *options) as container:
-        container.wait_until_healthy()
+    with service.engine.serve_hardened(service.image, *options) as container:
         service.ask(container, X_Forwarded_For="192.0.2.1", X_Forwarded_Proto="https")
         container.wait_for_log('"status"')
         (record,) = [record for record in records(container) if "status" in record]
@@ -467,8 +465,7 @@ def test_proxy_is_believed_only_where_the_setting_says_so(
 @each(SLIM)
 def test_error_has_its_traceback_in_the_log_alone(service: Service, tmp_path: Path) -> None:
     options = service.that_first('    raise RuntimeError("broken on purpose")\n', tmp_path)
-    with service.engine.serve(service.image, *HARDENED, *options) as container:
-        container.wait_until_healthy()
+    with service.engine.serve_hardened(service.image, *options) as container:
         status, headers, body = service.ask(container, X_Request_ID="abc-123")
         assert status == 500 or body["result"]["isError"]
         assert "Traceback" not in json.dumps(body)
@@ -551,8 +548,7 @@ def test_port_that_is_taken_ends_it(service: Service, workers: int) -> None:
 def test_what_python_prints_is_a_line_of_json(service: Service, tmp_path: Path) -> None:
     """Warnings, and errors that nobody catches, in a worker process."""
     options = service.that_first(OUTBURST, tmp_path)
-    with service.engine.serve(service.image, *HARDENED, *options) as container:
-        container.wait_until_healthy()
+    with service.engine.serve_hardened(service.image, *options) as container:
         service.ask(container)
         container.wait_for_log('"status"')
         found = records(container)
@@ -601,8 +597,7 @@ def test_one_signal_to_two_processes_loses_nothing(service: Service) -> None:
 
 def logged_as_errors(service: Service) -> str:
     """Start and stop a service that logs errors alone; return what it has logged."""
-    with service.engine.serve(service.image, *HARDENED, "--env=LOG_LEVEL=ERROR") as container:
-        container.wait_until_healthy()
+    with service.engine.serve_hardened(service.image, "--env=LOG_LEVEL=ERROR") as container:
         assert service.ask(container)[0] == 200
         assert container.stop(seconds=10) == 0
         return container.logs()
@@ -616,8 +611,7 @@ def test_level_of_the_log_is_the_servers_too(engine: Engine, copy: Copy, tmp_pat
 
 def stopped_with_a_client(service: Service) -> tuple[int, float]:
     """Stop a service while it waits for the body of a request; return its exit code and seconds."""
-    with service.engine.serve(service.image, *HARDENED) as container:
-        container.wait_until_healthy()
+    with service.engine.serve_hardened(service.image) as container:
         head = f"POST {service.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
         with socket.create_connection(container.address, timeout=30) as client:
             client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
@@ -734,11 +728,12 @@ def test_websocket_is_answered_unless_the_readme_names_a_library(
 ) -> None:
     quotes = (service.sources / "quotes.py").read_text() + LIVE
     options = service.with_source("quotes.py", quotes, tmp_path)
-    with service.engine.serve(service.image, *HARDENED, *options) as container:
-        container.wait_until_healthy()
-        with socket.create_connection(container.address, timeout=30) as client:
-            client.sendall(UPGRADE)
-            answer = client.recv(1000)
+    with (
+        service.engine.serve_hardened(service.image, *options) as container,
+        socket.create_connection(container.address, timeout=30) as client,
+    ):
+        client.sendall(UPGRADE)
+        answer = client.recv(1000)
     needs = "`uv add websockets`" in (service.project / "README.md").read_text()
     assert answer.startswith(b"HTTP/1.1 404 " if needs else b"HTTP/1.1 101 ")
 
@@ -779,8 +774,7 @@ def test_traces_have_the_id_of_the_request(
     options = [f"--env={n}={value}" for n, value in (run["environment"] | here | soon).items()]
     spans: list[dict[str, Any]] = []
     metrics: set[str] = set()
-    with engine.serve(service.image, *HARDENED, *options, command=run["command"]) as container:
-        container.wait_until_healthy()
+    with engine.serve_hardened(service.image, *options, command=run["command"]) as container:
         collect = ["docker", "exec", container.name, "python", "-c", COLLECTOR]
         with subprocess.Popen(collect, stdout=subprocess.PIPE, text=True) as collector:
             assert collector.stdout

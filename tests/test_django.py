@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.cookies import SimpleCookie
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from helpers.engine import HARDENED, Container, Engine, docker
@@ -66,12 +65,10 @@ def postgres_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def at(engine: Engine) -> Iterator[list[str]]:
-    """Yield the options that lead a container to the database, started or not."""
-    name = docker("network", "create", f"{engine.prefix}-{uuid4().hex}").stdout.strip()
+def at(network: str) -> list[str]:
+    """Return the options that lead a container to the database, started or not."""
     url = "postgres://postgres:a%20secret@postgres/postgres"
-    yield [f"--network={name}", f"--env=DATABASE_URL={url}"]
-    docker("network", "rm", name)
+    return [f"--network={network}", f"--env=DATABASE_URL={url}"]
 
 
 @pytest.fixture
@@ -118,8 +115,7 @@ def test_person_logs_in_to_the_admin_after_the_migrations(
     person = ["--username=ada", "--email=ada@example.com"]
     password = "--env=DJANGO_SUPERUSER_PASSWORD=correct horse"
     engine.run(*HARDENED, *at, password, image, *MANAGE, "createsuperuser", "--no-input", *person)
-    with engine.serve(image, *HARDENED, *at) as service:
-        service.wait_until_healthy()
+    with engine.serve_hardened(image, *at) as service:
         token = cookies(fetch(service, "/admin/login/")[1])["csrftoken"]
         form = {"username": "ada", "password": "correct horse", "csrfmiddlewaretoken": token}
         status, headers, _ = fetch(service, "/admin/login/", form, f"csrftoken={token}")
@@ -134,8 +130,7 @@ def test_readiness_is_that_of_the_database_and_health_is_not(
     engine: Engine, image: str, postgres: Container, at: list[str]
 ) -> None:
     docker("stop", postgres.name)
-    with engine.serve(image, *HARDENED, *at) as service:
-        service.wait_until_healthy()
+    with engine.serve_hardened(image, *at) as service:
         assert readiness(service, 1) == {503}
         assert "the database does not answer" in service.logs()
         docker("start", postgres.name)
@@ -152,8 +147,7 @@ def test_readiness_is_that_of_the_database_and_health_is_not(
 def test_process_has_no_more_connections_than_threads(
     engine: Engine, image: str, postgres: Container, at: list[str]
 ) -> None:
-    with engine.serve(image, *HARDENED, *at) as service:
-        service.wait_until_healthy()
+    with engine.serve_hardened(image, *at) as service:
         for _ in range(8):
             assert readiness(service, 32) == {200}
         query = "SELECT count(*) FROM pg_stat_activity WHERE client_addr IS NOT NULL"
@@ -162,8 +156,7 @@ def test_process_has_no_more_connections_than_threads(
 
 
 def test_admin_has_its_style_under_a_name_for_good(engine: Engine, image: str) -> None:
-    with engine.serve(image, *HARDENED) as service:
-        service.wait_until_healthy()
+    with engine.serve_hardened(image) as service:
         status, _, page = fetch(service, "/admin/login/")
         assert status == 200
         styles = re.findall(r'<link rel="stylesheet" href="(.+?)"', page)

@@ -95,14 +95,6 @@ def test_readme_has_a_row_for_each_question_with_its_default() -> None:
             assert default == (f"`{question['default']}`" if question["default"] else "empty")
 
 
-def test_changelog_has_the_version_of_the_project() -> None:
-    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    changelog = re.search(r"^## \[(.+)\] - \d", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert version
-    assert changelog
-    assert version[1] == changelog[1]
-
-
 def test_own_workflow_and_template_use_the_same_actions() -> None:
     pins = yaml.safe_load((ROOT / "copier.yml").read_text())["pins"]["default"]
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()

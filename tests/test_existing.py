@@ -335,8 +335,7 @@ def test_shape_answers_hardened_and_an_edit_pushes_one_layer(
     update(folder, image=kind)
     name = f"shape-{sorted(SHAPES).index(shape)}-{kind}"
     image = engine.build(folder, name)
-    with engine.serve(image, *HARDENED, "--tmpfs=/tmp") as container:
-        container.wait_until_healthy()
+    with engine.serve_hardened(image, "--tmpfs=/tmp") as container:
         assert answer(container.address) == expected.answer
         assert container.stop(seconds=20) in (0, 143)
 

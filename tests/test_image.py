@@ -21,6 +21,7 @@ from helpers.files import append, change, texts
 from helpers.image import EPOCH_1980, base_of, empty_package_cache
 from helpers.project import PYTHON, Copy, uv
 from helpers.repository import ROOT, commit
+from helpers.service import ORDER
 from helpers.template import ASKED, DEFAULT_PYTHON, PINS, choices
 
 pytestmark = pytest.mark.image
@@ -84,17 +85,21 @@ def added(engine: Engine, project: Path, image: str) -> list[tarfile.TarInfo]:
 
 
 @pytest.fixture
+def plain(copy: Copy, tmp_path: Path) -> Path:
+    """Return a slim project on the Python that runs the tests, to be edited."""
+    return copy(tmp_path / "project", python_version=PYTHON)
+
+
+@pytest.fixture
 def edited(project: Path, tmp_path: Path) -> Path:
     """Return a copy of that project, to be edited."""
     return Path(shutil.copytree(project, tmp_path / "project", symlinks=True))
 
 
 def test_hardened_container_answers_turns_healthy_and_stops(engine: Engine, image: str) -> None:
-    with engine.serve(image, *HARDENED) as container:
-        container.wait_until_healthy()
+    with engine.serve_hardened(image) as container:
         assert container.request("GET", "/healthz")[0] == 200
-        order = {"lines": [{"sku": "A-1", "quantity": 10, "unit_price": "9.99"}]}
-        assert container.request("POST", "/quotes", order)[2]["total"] == "99.90"
+        assert container.request("POST", "/quotes", ORDER)[2]["total"] == "99.90"
         assert container.stop(seconds=10) == 0
 
 
@@ -241,15 +246,12 @@ def test_new_version_of_the_project_changes_one_layer(
     assert len(set(engine.layers(bumped)) - set(engine.layers(image))) == 1
 
 
-def test_small_dependency_pushes_less_than_a_third(
-    engine: Engine, copy: Copy, tmp_path: Path
-) -> None:
-    project = copy(tmp_path / "project", python_version=PYTHON)
+def test_small_dependency_pushes_less_than_a_third(engine: Engine, plain: Path) -> None:
     # A large module that is one file.
-    uv(project, "add", "--no-sync", "brotli")
-    before = engine.build(project, "before")
-    uv(project, "add", "--no-sync", "tomlkit")
-    after = engine.build(project, "after")
+    uv(plain, "add", "--no-sync", "brotli")
+    before = engine.build(plain, "before")
+    uv(plain, "add", "--no-sync", "tomlkit")
+    after = engine.build(plain, "after")
 
     layers, pushed = (
         engine.saved_layers(after),
@@ -268,16 +270,15 @@ def test_small_dependency_pushes_less_than_a_third(
             assert max(member.size for member in content.getmembers()) < 2**20
 
 
-def test_folder_beside_the_source_is_the_same_from_each_checkout(
-    engine: Engine, copy: Copy, tmp_path: Path
+def test_folder_beside_the_source_is_found_and_the_same_each_time(
+    engine: Engine, plain: Path
 ) -> None:
     """Copied as the README of the project says; git gives a file the date of its checkout."""
-    project = copy(tmp_path / "project", python_version=PYTHON)
-    EDITS["a folder beside the source"].apply(project)
-    image = engine.build(project, "folder")
-    os.utime(project / "pages" / "index.html", (0, 0))
-    assert engine.layers(engine.build(project, "folder-2", "--no-cache")) == engine.layers(image)
-    script = "import os; print(open('/app/pages/index.html').read(), os.stat('/app/pages').st_uid)"
+    EDITS["a folder beside the source"].apply(plain)
+    image = engine.build(plain, "folder")
+    os.utime(plain / "pages" / "index.html", (0, 0))
+    assert engine.layers(engine.build(plain, "folder-2", "--no-cache")) == engine.layers(image)
+    script = "import os; print(open('pages/index.html').read(), os.stat('/app/pages').st_uid)"
     assert engine.run(*HARDENED, image, "python", "-c", script).stdout == "<p>a page</p>\n 0\n"
 
 
@@ -289,23 +290,20 @@ def mount_the_libraries(project: Path) -> None:
     change(project, "Dockerfile", f"^({lock})", r"\1" + mount.format("libs"))
 
 
-def test_library_of_the_repository_is_installed_as_it_is_now(
-    engine: Engine, copy: Copy, tmp_path: Path
-) -> None:
+def test_library_of_the_repository_is_installed_as_it_is_now(engine: Engine, plain: Path) -> None:
     """Added as the README of the project says, and not as a link to a folder of the build."""
-    project = copy(tmp_path / "project", python_version=PYTHON)
-    uv(project, "init", "--lib", "--no-workspace", "libs/rates")
-    rates = project / "libs" / "rates"
+    uv(plain, "init", "--lib", "--no-workspace", "libs/rates")
+    rates = plain / "libs" / "rates"
     append(rates, "pyproject.toml", '\n[tool.uv]\ncache-keys = [{ file = "**/*.py" }]\n')
     append(rates, "src/rates/__init__.py", "\nVAT = 19\n")
-    uv(project, "add", "--no-sync", "./libs/rates")
-    mount_the_libraries(project)
+    uv(plain, "add", "--no-sync", "./libs/rates")
+    mount_the_libraries(plain)
     script = "import rates; print(rates.VAT, rates.__file__.startswith('/app/'))"
-    image = engine.build(project, "library")
+    image = engine.build(plain, "library")
     assert engine.run(image, "python", "-c", script).stdout == "19 True\n"
 
     change(rates, "src/rates/__init__.py", "VAT = 19", "VAT = 20")
-    assert engine.run(engine.build(project, "library-2"), "python", "-c", script).stdout[:2] == "20"
+    assert engine.run(engine.build(plain, "library-2"), "python", "-c", script).stdout[:2] == "20"
 
 
 def test_nothing_of_the_installer_is_in_the_image(
@@ -351,9 +349,8 @@ def test_secret_in_the_source_fails_the_build_and_is_named(
         engine.build(project, "secret")
 
 
-def test_nothing_else_in_the_source_is_left_out(engine: Engine, copy: Copy, tmp_path: Path) -> None:
-    project = copy(tmp_path / "project", python_version=PYTHON)
-    package = project / "src" / "my_service"
+def test_nothing_else_in_the_source_is_left_out(engine: Engine, plain: Path) -> None:
+    package = plain / "src" / "my_service"
     kept = {
         "certs/global-bundle.pem": PEM.replace("{}", "CERTIFICATE"),
         "static/.well-known/security.txt": "Contact: mailto:security@example.com\n",
@@ -364,7 +361,7 @@ def test_nothing_else_in_the_source_is_left_out(engine: Engine, copy: Copy, tmp_
     for path, content in kept.items() | {(path, "") for path in left_behind}:
         (package / path).parent.mkdir(parents=True, exist_ok=True)
         (package / path).write_text(content)
-    image = engine.build(project, "kept")
+    image = engine.build(plain, "kept")
     site = f"/app/.venv/lib/python{PYTHON}/site-packages/my_service"
     script = "import pathlib, sys; print([pathlib.Path(p).exists() for p in sys.argv[1:]])"
     found = [f"{site}/{path}" for path in (*kept, *left_behind)]
@@ -377,22 +374,9 @@ def test_service_starts_in_app_and_any_user_has_a_name(engine: Engine, image: st
     assert engine.run(*HARDENED, image, "python", "-c", script).stdout == "/app app\n"
 
 
-def test_relative_path_finds_what_was_copied_beside_the_service(
-    engine: Engine, copy: Copy, tmp_path: Path
-) -> None:
-    project = copy(tmp_path / "project", python_version=PYTHON)
-    EDITS["a folder beside the source"].apply(project)
-    image = engine.build(project, "relative")
-    script = "print(open('pages/index.html').read(), end='')"
-    assert engine.run(*HARDENED, image, "python", "-c", script).stdout == "<p>a page</p>\n"
-
-
-def test_project_that_builds_no_dependency_from_source_builds(
-    engine: Engine, copy: Copy, tmp_path: Path
-) -> None:
-    project = copy(tmp_path / "project", python_version=PYTHON)
-    set_up_uv(project, "no-build = true")
-    engine.build(project, "no-build")
+def test_project_that_builds_no_dependency_from_source_builds(engine: Engine, plain: Path) -> None:
+    set_up_uv(plain, "no-build = true")
+    engine.build(plain, "no-build")
 
 
 # What lies about in a checkout, and whether it arrives in a build.
@@ -440,13 +424,10 @@ def test_no_layer_holds_a_secret(engine: Engine, image: str, added: list[tarfile
         assert not [name for name in names if secret in Path(name).parts]
 
 
-def test_group_that_a_project_made_default_stays_out(
-    engine: Engine, copy: Copy, tmp_path: Path
-) -> None:
-    project = copy(tmp_path / "project", python_version=PYTHON)
-    set_up_uv(project, 'default-groups = "all"')
-    uv(project, "add", "--no-sync", "--group=more", "tomlkit")
-    image = engine.build(project, "groups")
+def test_group_that_a_project_made_default_stays_out(engine: Engine, plain: Path) -> None:
+    set_up_uv(plain, 'default-groups = "all"')
+    uv(plain, "add", "--no-sync", "--group=more", "tomlkit")
+    image = engine.build(plain, "groups")
     missing = engine.run(image, "python", "-c", "import fastapi, tomlkit", check=False)
     assert "No module named 'tomlkit'" in missing.stderr
 
@@ -502,9 +483,8 @@ def test_stale_lock_fails_the_build_and_says_so(engine: Engine, edited: Path) ->
 
 def test_oldest_uv_that_may_be_asked_for_builds(engine: Engine, copy: Copy, tmp_path: Path) -> None:
     project = copy(tmp_path / "project", uv_version=PINS["uv_oldest"])
-    image = engine.build(project, "oldest-uv")
-    with engine.serve(image, *HARDENED) as container:
-        container.wait_until_healthy()
+    with engine.serve_hardened(engine.build(project, "oldest-uv")):
+        pass
 
 
 def test_build_checks_find_nothing(engine: Engine, project: Path) -> None:
@@ -513,8 +493,7 @@ def test_build_checks_find_nothing(engine: Engine, project: Path) -> None:
 
 def test_port_and_workers_come_from_the_environment(engine: Engine, image: str) -> None:
     options = ["--env=PORT=9001", "--env=WEB_CONCURRENCY=2"]
-    with engine.serve(image, *HARDENED, *options, port=9001) as container:
-        container.wait_until_healthy()
+    with engine.serve_hardened(image, *options, port=9001) as container:
         assert container.request("GET", "/healthz")[0] == 200
         assert container.stop(seconds=10) == 0
 
@@ -527,8 +506,7 @@ def test_wrong_setting_stops_it_at_once_with_one_line(engine: Engine, image: str
 
 
 def test_every_line_of_the_log_is_json(engine: Engine, image: str) -> None:
-    with engine.serve(image, *HARDENED) as container:
-        container.wait_until_healthy()
+    with engine.serve_hardened(image) as container:
         headers = {"X-Request-ID": "from-the-proxy"}
         status, answered, _ = container.request("GET", "/nowhere", headers=headers)
         container.stop(seconds=10)
@@ -553,9 +531,8 @@ def test_any_command_can_be_run(engine: Engine, image: str) -> None:
 
 
 def test_request_in_flight_is_finished_after_sigterm(engine: Engine, image: str) -> None:
-    body = json.dumps({"lines": [{"sku": "A-1", "quantity": 1, "unit_price": "9.99"}]}).encode()
-    with engine.serve(image, *HARDENED) as container:
-        container.wait_until_healthy()
+    body = json.dumps(ORDER).encode()
+    with engine.serve_hardened(image) as container:
         connection = HTTPConnection(*container.address, timeout=20)
         connection.putrequest("POST", "/quotes")
         connection.putheader("Content-Type", "application/json")
@@ -567,7 +544,7 @@ def test_request_in_flight_is_finished_after_sigterm(engine: Engine, image: str)
         container.wait_for_log("Shutting down")
         connection.send(body[10:])
         response = connection.getresponse()
-        assert (response.status, json.loads(response.read())) == (200, {"total": "9.99"})
+        assert (response.status, json.loads(response.read())) == (200, {"total": "99.90"})
         connection.close()
         assert docker("wait", container.name).stdout.strip() == "0"
 
@@ -577,8 +554,7 @@ def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: s
 
     An engine asks at the start interval in the start period alone, which is none by default.
     """
-    with engine.serve(image, *HARDENED) as container:
-        container.wait_until_healthy()
+    with engine.serve_hardened(image) as container:
         check = json.loads(container.inspect("{{json .Config.Healthcheck}}"))
         probes = json.loads(container.inspect("{{json .State.Health.Log}}"))
         records = [json.loads(line) for line in container.logs().splitlines()]

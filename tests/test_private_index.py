@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.engine import Engine, docker
-from helpers.package_index import PASSWORD, SECRETS, USER, Index
+from helpers.engine import Engine
+from helpers.image import assert_no_trace, traces
+from helpers.package_index import SECRETS, Index
 from helpers.project import PYTHON, Copy
 
 pytestmark = pytest.mark.image
@@ -66,14 +67,7 @@ def test_a_package_of_the_index_arrives_and_no_secret_stays(
     script = "import acme_greeting; print(acme_greeting.HELLO)"
     assert engine.run(image, "python", "-c", script).stdout == "hello from the index\n"
 
-    # Any line of the certificate will do.
-    traces = [USER, PASSWORD, index.authority.splitlines()[5]]
-    seen = docker("history", "--no-trunc", "--format=json", image).stdout
-    seen += docker("image", "inspect", image).stdout + done.stdout + done.stderr
-    for trace in traces:
-        assert trace not in seen
-        for layer in engine.saved_layers(image).values():
-            assert trace.encode() not in layer
+    assert_no_trace(traces(index.secrets), engine, image, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("way", WAYS)

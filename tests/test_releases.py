@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from helpers.edits import EDITS, fitting, together
-from helpers.files import files
 from helpers.programs import run
 from helpers.repository import ROOT, git, releases
-from helpers.updates import NOW, Answers, Questions, UpdateMatrix, content, is_yours
+from helpers.updates import NOW, Answers, Questions, UpdateMatrix, content
 
 # Each edit alone from the first release, in what most people have and in what nobody has;
 # EVERY_UPDATE=1 does all releases and variants.
@@ -63,16 +62,6 @@ def test_update_keeps_all_edits_at_once(
     edits = [edit for edit in together(answers) if edit is not EDITS["a digest of Python"]]
     new = update_matrix.future("all pins") if version == NOW else NOW
     update_matrix.check(version, new, answers, *edits)
-
-
-@pytest.mark.render
-@pytest.mark.parametrize("version", releases())
-def test_no_release_removes_a_file(update_matrix: UpdateMatrix, version: str) -> None:
-    """Copier deletes it, with what people wrote there, and says nothing."""
-    if version.split(".")[0] != f"v{project_version()}".split(".")[0]:
-        return
-    old, new = (files(update_matrix.project(v, {})) for v in (version, NOW))
-    assert {name for name in old.keys() - new.keys() if not is_yours(name)} == set()
 
 
 def project_version() -> str:

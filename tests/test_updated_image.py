@@ -4,7 +4,7 @@ import re
 
 import pytest
 from helpers.edits import EDITS
-from helpers.engine import HARDENED, Engine
+from helpers.engine import Engine
 from helpers.repository import releases
 from helpers.service import fetch
 from helpers.updates import NOW, Answers, UpdateMatrix, unmerged, update
@@ -64,8 +64,7 @@ def test_updated_django_serves_its_static_files_as_before(
         (package,) = (project / "src").iterdir()
         hashed = "STATIC_ROOT" in (package / "settings.py").read_text()
         image = engine.build(project, f"updated-django-{version}")
-    with engine.serve(image, *HARDENED) as container:
-        container.wait_until_healthy()
+    with engine.serve_hardened(image) as container:
         page = fetch(container, "/admin/login/")[2]
         (styles,) = re.findall(r'href="(/static/admin/css/base\b.*?\.css)"', page)
         status, headers, _ = fetch(container, styles)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from helpers.engine import HARDENED, Container, Engine, docker
@@ -48,14 +47,6 @@ def broker_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> st
     folder = tmp_path_factory.mktemp("broker")
     (folder / "Dockerfile").write_text(BROKER)
     return engine.build(folder, "broker")
-
-
-@pytest.fixture
-def network(engine: Engine) -> Iterator[str]:
-    """Yield a network of the test's own."""
-    name = docker("network", "create", f"{engine.prefix}-{uuid4().hex}").stdout.strip()
-    yield name
-    docker("network", "rm", name)
 
 
 @pytest.fixture
@@ -112,8 +103,7 @@ def probe(worker: Container, *options: str) -> int:
 def test_hardened_worker_turns_healthy_does_a_job_and_stops(
     engine: Engine, image: str, broker: Container, at: list[str]
 ) -> None:
-    with engine.serve(image, *HARDENED, *at) as worker:
-        worker.wait_until_healthy()
+    with engine.serve_hardened(image, *at) as worker:
         worker.wait_for_log("the queue answers")
         assert ask(worker, ORDER) == {"total": "99.90"}
         assert worker.stop(seconds=10) == 0
@@ -126,8 +116,7 @@ def test_hardened_worker_turns_healthy_does_a_job_and_stops(
 def test_failed_job_is_logged_with_its_id_and_traceback(
     engine: Engine, image: str, broker: Container, at: list[str]
 ) -> None:
-    with engine.serve(image, *HARDENED, *at) as worker:
-        worker.wait_until_healthy()
+    with engine.serve_hardened(image, *at) as worker:
         with pytest.raises(AssertionError, match="ValueError: job"):
             ask(worker, {"lines": []})
         assert ask(worker, ORDER) == {"total": "99.90"}
@@ -182,8 +171,7 @@ def test_jobs_of_a_killed_worker_are_done_by_another(
 def test_broker_that_comes_late_is_waited_for(
     engine: Engine, image: str, broker_image: str, network: str, at: list[str]
 ) -> None:
-    with engine.serve(image, *HARDENED, *at) as worker:
-        worker.wait_until_healthy()
+    with engine.serve_hardened(image, *at) as worker:
         worker.wait_for_log("the queue does not answer")
         assert (probe(worker), probe(worker, "--ready")) == (0, 1)
         with running_broker(engine, broker_image, network):
@@ -211,8 +199,7 @@ def test_broker_that_never_answers_is_told_once(
 def test_stop_ends_with_0_while_the_broker_is_away(
     engine: Engine, image: str, at: list[str]
 ) -> None:
-    with engine.serve(image, *HARDENED, *at) as worker:
-        worker.wait_until_healthy()
+    with engine.serve_hardened(image, *at) as worker:
         assert worker.stop(seconds=25) == 0
 
 
@@ -227,8 +214,7 @@ def test_event_loop_that_hangs_is_unhealthy(
     engine: Engine, image: str, broker: Container, at: list[str]
 ) -> None:
     often = ["--health-interval=1s", "--health-retries=1"]
-    with engine.serve(image, *HARDENED, *at, *often) as worker:
-        worker.wait_until_healthy()
+    with engine.serve_hardened(image, *at, *often) as worker:
         docker("kill", "--signal=STOP", worker.name)
         worker.wait_for("{{.State.Health.Status}}", "unhealthy")
         assert (probe(worker), probe(worker, "--ready")) == (1, 1)

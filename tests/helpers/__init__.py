@@ -20,7 +20,7 @@ Updates
 Engines and containers
 - `engine`: a Docker engine and its containers
 - `podman`: Podman and Buildah
-- `image`: base images, the one date of files, an empty package cache
+- `image`: base images, the one date of files, an empty package cache, traces of secrets
 - `service`: what is sent to a service, and the broker beside one
 - `load`: the client under whose requests a service is stopped (a program)
 - `cluster`: what a project gives to a cluster

@@ -186,6 +186,16 @@ class Engine:
             docker("rm", "--force", "--volumes", name)
 
     @contextmanager
+    def serve_hardened(
+        self, image: str, *options: str, port: int = 8000, command: Sequence[str] = ()
+    ) -> Iterator[Container]:
+        """Serve hardened as in production; yield the container when it is healthy."""
+        hardened = [*HARDENED, *options]
+        with self.serve(image, *hardened, port=port, command=command) as container:
+            container.wait_until_healthy()
+            yield container
+
+    @contextmanager
     def compose(self, project: Path) -> Iterator[Callable[..., str]]:
         """Yield docker compose for a project; remove what it made at the end.
 

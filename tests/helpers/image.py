@@ -1,4 +1,4 @@
-"""What tests of images share: base images, the one date of files, an empty package cache."""
+"""What tests of images share: base images, the one date of files, caches, traces of secrets."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from helpers.engine import docker
+from helpers.engine import Engine, docker
 from helpers.project import PYTHON
 from helpers.template import PINS
 
@@ -35,3 +35,20 @@ def empty_package_cache(project: Path) -> Iterator[None]:
     finally:
         dockerfile.write_text(shared)
         docker("buildx", "prune", "--force", f"--filter=description~={name}")
+
+
+def traces(*secrets: dict[str, str]) -> list[bytes]:
+    """Return a line of each secret by which its value is recognised; known hosts are public."""
+    values = {name: value for more in secrets for name, value in more.items()}
+    values.pop("SSH_KNOWN_HOSTS", None)
+    lines = [value.strip().splitlines() for value in values.values()]
+    return [found[len(found) // 2].encode() for found in lines]
+
+
+def assert_no_trace(secrets: list[bytes], engine: Engine, image: str, *said: str) -> None:
+    """Raise AssertionError if a secret is in a layer, in the history or in what was printed."""
+    seen = docker("history", "--no-trunc", "--format=json", image).stdout.encode()
+    seen += docker("image", "inspect", image).stdout.encode() + "".join(said).encode()
+    contents = [seen, *engine.saved_layers(image).values()]
+    for secret in secrets:
+        assert not any(secret in content for content in contents), secret
