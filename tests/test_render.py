@@ -221,9 +221,8 @@ def test_a_cluster_gets_objects_where_it_was_asked_for(rendered: Rendered) -> No
     assert (".github/workflows/kubernetes.yml" in project) == on_github
 
 
-def test_pipelines_run_what_the_readme_says(copy: Copy, tmp_path: Path) -> None:
-    for host in ("github", "gitlab"):
-        project = texts(copy(tmp_path / host, ci=host))
+def test_pipelines_run_what_the_readme_says(on_hosts: dict[str, dict[str, str]]) -> None:
+    for host, project in on_hosts.items():
         deliver = project["README.md"].partition("## Deliver")[2]
         block, ask = re.findall(r"```sh\n(.+?)```", deliver.partition("\n## ")[0], re.DOTALL)
         commands = [command for line in block.splitlines() for command in line.split(" && ")]
@@ -277,11 +276,32 @@ def jobs(project: dict[str, str]) -> dict[str, dict[str, Any]]:
     return {names.get(name, name): job for name, job in pipeline.items() if "stage" in job}
 
 
-def test_both_hosts_have_the_same_jobs(copy: Copy, tmp_path: Path) -> None:
-    github = jobs(texts(copy(tmp_path / "github", ci="github")))
-    gitlab = jobs(texts(copy(tmp_path / "gitlab", ci="gitlab")))
-    assert list(github) == list(gitlab)
-    for name, job in gitlab.items():
+Hosts = dict[str, dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def on_hosts(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Return the files of a project on each host."""
+    folder = tmp_path_factory.mktemp("hosts")
+    return {host: texts(copy(folder / host, ci=host)) for host in ("github", "gitlab")}
+
+
+@pytest.fixture(scope="session")
+def hosts(on_hosts: dict[str, dict[str, str]]) -> Hosts:
+    """Return the jobs of each host's pipeline."""
+    return {host: jobs(project) for host, project in on_hosts.items()}
+
+
+@pytest.fixture(scope="session")
+def gitlab(on_hosts: dict[str, dict[str, str]]) -> Any:
+    """Return the whole of GitLab's pipeline."""
+    return yaml.safe_load(on_hosts["gitlab"][".gitlab-ci.yml"])
+
+
+def test_both_hosts_have_the_same_jobs(hosts: Hosts) -> None:
+    github = hosts["github"]
+    assert list(github) == list(hosts["gitlab"])
+    for name, job in hosts["gitlab"].items():
         # On GitHub a job also waits for those that it has values from.
         waits = {need.replace("build", "image") for need in job.get("needs", [])}
         assert waits <= waited_for(github[name]), name
@@ -303,14 +323,12 @@ def commands(job: dict[str, Any]) -> set[str]:
     return {re.sub(r"\$\w+", "$", line) for line in lines(job)}
 
 
-def test_both_hosts_check_and_test_by_the_same_commands(copy: Copy, tmp_path: Path) -> None:
-    github = jobs(texts(copy(tmp_path / "github", ci="github")))
-    gitlab = jobs(texts(copy(tmp_path / "gitlab", ci="gitlab")))
+def test_both_hosts_check_and_test_by_the_same_commands(hosts: Hosts) -> None:
     # Only what takes a host's values in, or hands them on, is its own.
     own = r"^(echo|digest=|FIRST=|CI_COMMIT_REF_NAME=|for |done|if |fi|apk|\. )|tag=|tags\+?=|--tag"
     own += "|^docker compose logs$|^exit$"
-    for name in github:
-        differ = commands(github[name]) ^ commands(gitlab[name])
+    for name in hosts["github"]:
+        differ = commands(hosts["github"][name]) ^ commands(hosts["gitlab"][name])
         assert not [line for line in differ if line and not re.search(own, line)], name
 
 
@@ -323,11 +341,9 @@ def test_both_hosts_check_and_test_by_the_same_commands(copy: Copy, tmp_path: Pa
         ("v1.2.0+3", True, ["v1.2.0-3"]),
     ],
 )
-def test_names_of_a_release(
-    copy: Copy, tmp_path: Path, host: str, ref: str, tag: bool, names: list[str]
-) -> None:
+def test_names_of_a_release(hosts: Hosts, host: str, ref: str, tag: bool, names: list[str]) -> None:
     """As a registry can take them; that of the commit is the branch's, which a tag builds anew."""
-    release = jobs(texts(copy(tmp_path / "project", ci=host)))["release"]
+    release = hosts[host]["release"]
     lines = release.get("script") or [step.get("run", "") for step in release["steps"]]
     stub = 'docker() { echo "$@"; }\n'
     environment = {
@@ -350,20 +366,16 @@ def test_every_stage_that_asks_debian_is_built_anew_in_a_pipeline(rendered: Rend
     assert asking == {stage for stages in anew for stage in json.loads(stages)}
 
 
-def test_engine_of_gitlabs_jobs_keeps_what_the_registry_gets(copy: Copy, tmp_path: Path) -> None:
+def test_engine_of_gitlabs_jobs_keeps_what_the_registry_gets(gitlab: Any) -> None:
     """With the driver that GitLab.com's runners ask for, no cache and no attestation is pushed."""
-    pipeline = yaml.safe_load(texts(copy(tmp_path / "gitlab", ci="gitlab"))[".gitlab-ci.yml"])
-    assert pipeline[".docker"]["variables"]["DOCKER_DRIVER"] == "overlayfs"
+    assert gitlab[".docker"]["variables"]["DOCKER_DRIVER"] == "overlayfs"
 
 
-def test_no_fork_runs_with_the_registry_and_variables_of_its_parent(
-    copy: Copy, tmp_path: Path
-) -> None:
+def test_no_fork_runs_with_the_registry_and_variables_of_its_parent(gitlab: Any) -> None:
     """GitLab lets a member of the parent start that; GitHub's own rules keep secrets from it."""
-    pipeline = yaml.safe_load(texts(copy(tmp_path / "gitlab", ci="gitlab"))[".gitlab-ci.yml"])
     source = "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID"
     refused = {"if": f"{source} != null && {source} != $CI_PROJECT_ID", "when": "never"}
-    assert pipeline["workflow"]["rules"][0] == refused
+    assert gitlab["workflow"]["rules"][0] == refused
 
 
 def test_every_line_of_a_pipeline_has_a_neighbourhood_of_its_own(rendered: Rendered) -> None:
@@ -476,16 +488,6 @@ def test_file_names_are_safe_on_windows() -> None:
         assert not path.is_symlink(), name
 
 
-Hosts = dict[str, dict[str, dict[str, Any]]]
-
-
-@pytest.fixture(scope="session")
-def hosts(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> Hosts:
-    """Return the jobs of each host's pipeline."""
-    folder = tmp_path_factory.mktemp("hosts")
-    return {host: jobs(texts(copy(folder / host, ci=host))) for host in ("github", "gitlab")}
-
-
 # What both pipelines could lose alike, so that comparing them shows nothing.
 
 
@@ -555,12 +557,13 @@ def test_a_signature_is_that_of_this_pipeline(hosts: Hosts) -> None:
 
 
 @pytest.mark.parametrize("event", ["push", "schedule", "workflow_dispatch", "pull_request"])
-def test_all_but_a_pull_request_is_released(copy: Copy, tmp_path: Path, event: str) -> None:
+def test_all_but_a_pull_request_is_released(
+    on_hosts: dict[str, dict[str, str]], hosts: Hosts, event: str
+) -> None:
     """A schedule brings the fixes of the base image, which no commit brings."""
-    project = texts(copy(tmp_path / "project"))
     # YAML reads the key `on` as true.
-    assert event in yaml.safe_load(pipelines(project)["github"])[True]
-    github = jobs(project)
+    assert event in yaml.safe_load(pipelines(on_hosts["github"])["github"])[True]
+    github = hosts["github"]
     target = github["image"]["env"]["TARGET"]
     assert target == "${{ github.event_name == 'pull_request' && 'image' || 'release' }}"
     (pull,) = (step for step in github["image"]["steps"] if step.get("id") == "digest")
@@ -586,14 +589,13 @@ def test_githubs_jobs_may_do_what_is_documented(copy: Copy, tmp_path: Path, buil
     assert not documented
 
 
-def test_each_job_has_a_timeout_and_one_may_sign(copy: Copy, hosts: Hosts, tmp_path: Path) -> None:
+def test_each_job_has_a_timeout_and_one_may_sign(hosts: Hosts, gitlab: Any) -> None:
     for name, job in hosts["github"].items():
         assert job["timeout-minutes"] <= 20, name
-    pipeline = yaml.safe_load(texts(copy(tmp_path / "gitlab", ci="gitlab"))[".gitlab-ci.yml"])
     for name, job in hosts["gitlab"].items():
         # As GitLab does: what a job does not say, the one that it extends says.
         while "timeout" not in job:
-            job = pipeline[job["extends"]]
+            job = gitlab[job["extends"]]
         assert job["timeout"] in {"10m", "20m"}, name
     assert [name for name, job in hosts["gitlab"].items() if "id_tokens" in job] == ["publish"]
 

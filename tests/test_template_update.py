@@ -67,13 +67,14 @@ class Repository:
         (script,) = loaded(self.project, ".gitlab-ci.yml")["template-update"]["script"]
         return ["sh", "-e", "-c", script]
 
-    def propose(self, token: str = "secret", **given: str) -> subprocess.CompletedProcess[str]:
+    def propose(
+        self, token: str = "secret", check: bool = True, **given: str
+    ) -> subprocess.CompletedProcess[str]:
         """Check out the main branch anew and run the host's script in it."""
         checkout = self.project.with_name("checkout")
         shutil.rmtree(checkout, ignore_errors=True)
         git(self.remote, "clone", "--quiet", str(self.remote), str(checkout))
         environment = {
-            **{n: value for n, value in os.environ.items() if not n.startswith("GIT_AUTHOR")},
             "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
             "GH_TOKEN": token,
             "TEMPLATE_UPDATE_TOKEN": token,
@@ -84,9 +85,9 @@ class Repository:
             "GITLAB_USER_EMAIL": "ada@example.com",
             **given,
         }
-        return subprocess.run(
-            self.script, cwd=checkout, env=environment, capture_output=True, text=True
-        )
+        # The script names the author.
+        script = ["env", "--unset=GIT_AUTHOR_NAME", "--unset=GIT_AUTHOR_EMAIL", *self.script]
+        return run(*script, cwd=checkout, env=environment, check=check)
 
 
 @pytest.fixture(params=["github", "gitlab"])
@@ -137,9 +138,8 @@ def push(repository: Repository) -> None:
 
 
 def test_a_newer_release_is_proposed(repository: Repository) -> None:
-    done = repository.propose()
+    repository.propose()
 
-    assert done.returncode == 0, done.stderr
     assert repository.title == f"Update the template to {NEXT}"
     changed = git(repository.remote, "diff", "--name-only", "main", BRANCH).split()
     assert changed == [".copier-answers.yml", ".hadolint.yaml", "Dockerfile"]
@@ -150,9 +150,8 @@ def test_a_newer_release_is_proposed(repository: Repository) -> None:
 def test_conflicts_are_in_the_title(repository: Repository) -> None:
     EDITS["another user"].apply(repository.project)
     push(repository)
-    done = repository.propose()
+    repository.propose()
 
-    assert done.returncode == 0, done.stderr
     assert repository.title == f"Update the template to {NEXT}, with conflicts in Dockerfile"
     assert "<<<<<<<" in git(repository.remote, "show", f"{BRANCH}:Dockerfile")
 
@@ -163,9 +162,8 @@ def test_a_part_that_was_rejected_is_in_the_title(repository: Repository, tmp_pa
     push(repository)
     settings = tmp_path / "gitconfig"
     git(tmp_path, "config", "--file", str(settings), "status.showUntrackedFiles", "no")
-    done = repository.propose(GIT_CONFIG_GLOBAL=str(settings))
+    repository.propose(GIT_CONFIG_GLOBAL=str(settings))
 
-    assert done.returncode == 0, done.stderr
     assert repository.title == f"Update the template to {NEXT}, with conflicts in Dockerfile.rej"
     assert "USER" in git(repository.remote, "show", f"{BRANCH}:Dockerfile.rej")
 
@@ -174,9 +172,8 @@ def test_a_part_that_was_rejected_is_in_the_title(repository: Repository, tmp_pa
     "repository", ["github .copier-answers.a.yml", "gitlab .copier-answers.a.yml"], indirect=True
 )
 def test_answers_may_be_in_another_file(repository: Repository) -> None:
-    done = repository.propose()
+    repository.propose()
 
-    assert done.returncode == 0, done.stderr
     assert repository.title == f"Update the template to {NEXT}"
     changed = git(repository.remote, "diff", "--name-only", "main", BRANCH).split()
     assert changed == [".copier-answers.a.yml", ".hadolint.yaml", "Dockerfile"]
@@ -185,9 +182,8 @@ def test_answers_may_be_in_another_file(repository: Repository) -> None:
 def test_a_second_run_leaves_the_branch_to_people(repository: Repository) -> None:
     repository.propose()
     before = git(repository.remote, "rev-parse", BRANCH), repository.title
-    done = repository.propose()
+    repository.propose()
 
-    assert done.returncode == 0, done.stderr
     assert (git(repository.remote, "rev-parse", BRANCH), repository.title) == before
     assert len([line for line in repository.asked if "Update the template" in line]) == 1
 
@@ -198,10 +194,10 @@ def test_a_pull_request_that_failed_is_made_by_the_next_run(repository: Reposito
     gh = repository.programs / "gh"
     works = gh.read_text()
     gh.write_text(works.replace("printf", '[ "$1" = pr ] && exit 1\nprintf'))
-    assert repository.propose().returncode == 1
+    assert repository.propose(check=False).returncode == 1
     branch = git(repository.remote, "rev-parse", BRANCH)
     gh.write_text(works)
-    assert repository.propose().returncode == 0
+    repository.propose()
     assert repository.title == f"Update the template to {NEXT}"
     assert git(repository.remote, "rev-parse", BRANCH) == branch
 
@@ -212,7 +208,6 @@ def test_the_newest_release_has_nothing_to_propose(repository: Repository) -> No
     before = repository.asked
     done = repository.propose()
 
-    assert done.returncode == 0, done.stderr
     assert "::warning::" not in done.stdout
     assert repository.asked[len(before) :] in ([], ["auth", "setup-git"])
 
@@ -221,7 +216,6 @@ def test_the_newest_release_has_nothing_to_propose(repository: Repository) -> No
 def test_without_the_secret_it_only_says_that_there_is_a_release(repository: Repository) -> None:
     done = repository.propose(token="")
 
-    assert done.returncode == 0, done.stderr
     assert "::warning::" in done.stdout
     assert "TEMPLATE_UPDATE_TOKEN" in done.stdout
     assert not repository.asked
@@ -245,7 +239,7 @@ def test_the_token_serves_a_template_by_its_ssh_address(repository: Repository) 
 def test_copier_that_cannot_be_fetched_fails_the_run(repository: Repository) -> None:
     """uvx ends with 2 then, as Copier does where there is a newer release."""
     (repository.programs / "uvx").write_text("#!/bin/sh\nexit 2\n")
-    done = repository.propose(token="" if repository.host == "github" else "secret")
+    done = repository.propose("" if repository.host == "github" else "secret", check=False)
     assert done.returncode != 0
     assert "::warning::" not in done.stdout
     assert not repository.asked
@@ -281,14 +275,14 @@ def test_gitlab_is_shown_the_token_of_the_schedule(repository: Repository, tmp_p
             "GIT_CONFIG_GLOBAL": str(runner),
         }
         login = base64.b64encode(b"template-update:secret").decode()
-        runs = [repository.propose(**settings)]
+        runs = [repository.propose(check=False, **settings)]
         assert set(given) == {None, f"Basic {login}"}
         for address in (f"{url}/acme/template.git", "git@127.0.0.1:acme/template.git"):
             given.clear()
             template = r"^_src_path: .+", f"_src_path: {address}"
             change(repository.project, ".copier-answers.yml", *template)
             push(repository)
-            runs.append(repository.propose(**settings))
+            runs.append(repository.propose(check=False, **settings))
             assert set(given) == {None, f"Basic {login}"}
         host.shutdown()
     assert all(done.returncode not in (0, 2) for done in runs)
@@ -297,7 +291,7 @@ def test_gitlab_is_shown_the_token_of_the_schedule(repository: Repository, tmp_p
 
 def test_a_template_that_cannot_be_reached_fails_the_run(repository: Repository) -> None:
     shutil.rmtree(repository.project.with_name("template"))
-    assert repository.propose().returncode not in (0, 2)
+    assert repository.propose(check=False).returncode not in (0, 2)
     # It may be private, so gh was asked first.
     assert repository.asked == {"github": ["auth", "setup-git"], "gitlab": []}[repository.host]
 
