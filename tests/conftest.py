@@ -1,4 +1,4 @@
-"""What the tests share: the template as a release, projects rendered from it, an engine."""
+"""Fixtures of all modules: the template as a release, projects rendered from it, an engine."""
 
 import os
 import shutil
@@ -53,7 +53,9 @@ def _temporary_files_in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Have Copier clone and render in memory where there is room for that."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
-    folder = Path(tempfile.mkdtemp(dir=memory)) if roomy else tmp_path_factory.mktemp("temporary")
+    folder = tmp_path_factory.mktemp("temporary")
+    if roomy:
+        folder = Path(tempfile.mkdtemp(prefix="copier-uv-docker-", dir=memory))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
         yield
@@ -92,14 +94,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
         yield served
 
 
-@pytest.fixture
-def network(engine: Engine) -> Iterator[str]:
-    """Yield a network of the test's own on the engine."""
-    name = docker("network", "create", f"{engine.prefix}-{uuid4().hex}").stdout.strip()
-    yield name
-    docker("network", "rm", name)
-
-
 @pytest.fixture(scope="session")
 def engine(worker_id: str) -> Iterator[Engine]:
     """Yield a Docker engine; without one skip, or fail where REQUIRE_ENGINE=1."""
@@ -110,3 +104,11 @@ def engine(worker_id: str) -> Iterator[Engine]:
     # What CI runs on is thrown away, with its images.
     if "CI" not in os.environ:
         engine.remove_images()
+
+
+@pytest.fixture
+def network(engine: Engine) -> Iterator[str]:
+    """Yield a network of the test's own on the engine."""
+    name = docker("network", "create", f"{engine.prefix}-{uuid4().hex}").stdout.strip()
+    yield name
+    docker("network", "rm", name)
