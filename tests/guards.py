@@ -1413,7 +1413,7 @@ QUESTIONS: list[Row] = [
         "Django": "django",
         "MCP server": "mcp",
         "Worker, which takes jobs from a queue": "worker",
-        "None of these, for code that is there already": "existing",
+        "None, for existing code": "existing",
     }, "a choice that is gone replaces people's answers"),
     ("python_version > choices", ["3.11", "3.12", "3.13", "3.14", "3.15"],
      "a choice that is gone replaces people's answers"),

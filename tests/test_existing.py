@@ -129,8 +129,8 @@ def test_what_will_be_replaced_is_named_before_anything_is_written(
     options = ["--defaults", "--overwrite", '--data=command=["mine"]']
     done = copier("copy", *options, template, ".", cwd=folder)
     before, _, after = done.stderr.partition("Copying from template")
-    assert "Dockerfile is there already" in before
-    assert "compose.yaml is there already" in before
+    assert "Dockerfile exists" in before
+    assert "compose.yaml exists" in before
     assert ".dockerignore" not in before
     (command,) = [line.strip() for line in after.splitlines() if "stash push" in line]
     run("sh", "-c", command, cwd=folder)

@@ -276,8 +276,8 @@ def test_message_after_an_update_names_an_answer_that_was_lost(copy: Copy, tmp_p
     commit(project)
     data = ["--data=ci=github", "--data=port=9000"]
     done = copier("update", "--defaults", *data, cwd=project)
-    (lost,) = [line for line in done.stderr.splitlines() if "refused" in line]
-    assert lost.strip() == 'repository was "acme/shop/api", which is refused now; it is "".'
+    (lost,) = [line.strip() for line in done.stderr.splitlines() if "allowed" in line]
+    assert lost == 'repository was "acme/shop/api", which is no longer allowed; it is "" now.'
 
 
 def test_message_after_an_update_loses_no_answer_that_has_no_quotes(project: Path) -> None:

@@ -66,7 +66,7 @@ BAD = [
         "mirror", "https://registry.example.com", "registry.example.com/", "me:pw@example.com",
         "example.com/Mirror", "example.com/a b", "registry.example.com\n", "${X}.example.com",
     ]),
-    *(("index_names", value, "names, with a space between") for value in [
+    *(("index_names", value, "names, separated by spaces") for value in [
         "a,b", " a", "a  b", "-a", "a\n", "$(id)", "ä",
     ]),
     *(("git_server", value, "https://HOST or ssh://USER@HOST") for value in [
