@@ -322,7 +322,7 @@ def test_library_without_its_source_fails_the_build_and_is_named(
 ) -> None:
     done, asked = install(scripts, libraries, "./libs/b")
     assert done.returncode == 1
-    assert "uv.lock names ./libs/b, whose source no COPY brings here." in done.stderr
+    assert "uv.lock names ./libs/b, but no COPY in the Dockerfile copies its source." in done.stderr
     assert len(asked) == 1
 
 

@@ -1,4 +1,4 @@
-"""Names what under /app the service itself could change, and fails if there is any.
+"""List what under /app the service could change, and fail if there is anything.
 
 docker run --rm --interactive IMAGE python - <scripts/read_only.py
 """

@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh scripts/verify.sh IMAGE@DIGEST COMMIT
-# Asks the registry: does each platform of the image say that this commit is in it, and what else?
+# Checks in the registry that each platform of the image has a provenance with this commit, and an SBOM.
 set -eu
 
 inspect() {
@@ -13,7 +13,7 @@ count() {
 
 image=$1
 platforms=$(count .Manifest '"os": "linux"')
-# BuildKit says a label once or twice, of the build and of the request behind it; it counts once for each platform.
+# BuildKit writes a label once or twice, for the build and for its request; it counts once for each platform.
 provenance=$(inspect .Provenance \
   | grep -oE "\"SLSA\": |\"label:org.opencontainers.image.revision\": \"$2\"" | uniq | grep -c label || true)
 sbom=$(count .SBOM '"SPDXID": "SPDXRef-DOCUMENT"')

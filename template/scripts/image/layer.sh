@@ -3,14 +3,14 @@
 #   layer.sh compile ROOT FOLDER   compile the modules in ROOT/FOLDER; in the image they are in /FOLDER
 #   layer.sh date ROOT...          give each file the date that all files have
 #   layer.sh normalize ROOT...     the same, and let everybody read and nobody but root write
-#   layer.sh name_user ROOT           add the users of Debian and the one of the image to ROOT/etc
+#   layer.sh name_user ROOT        add the users of Debian and the one of the image to ROOT/etc
 #   layer.sh strip VENV            remove what only uv and shells read
 #   layer.sh split APP ROOT HEAVY  move APP into ROOT, and what has 1 MiB or more in site-packages into HEAVY
 #   layer.sh refuse_secrets ROOT   fail if a file there looks like a secret
 set -eu
 
-# What a process compiled before a module decides some of its bytes. So each process gets a fixed share of the modules:
-# the number of cores only decides how many of them run at once.
+# Bytecode depends on what its process has compiled before. So each process gets a fixed share of the modules, and the
+# number of cores only decides how many processes run at once.
 compile() {
   cd "$1"
   find "$2" -name '*.py' -print0 | LC_ALL=C sort -z \
@@ -18,7 +18,7 @@ compile() {
       python -P -X no_debug_ranges -m compileall -qf --invalidation-mode=unchecked-hash -p /
 }
 
-# The first day that a ZIP file can hold. A date of today would be another layer tomorrow.
+# The first day that a ZIP file can hold. With the current date, each build would make another layer.
 date() {
   find "$@" -exec touch -h -d @315532800 {} +
 }
@@ -28,7 +28,7 @@ normalize() {
   date "$@"
 }
 
-# What apt adds may come with users of its own: then the /etc of that stage is mounted as /packages.
+# A package of apt may add users: the /etc of its stage is then mounted as /packages.
 name_user() {
   etc=/packages
   [ -d "$etc" ] || etc=/etc
@@ -58,7 +58,7 @@ split() {
   done
 }
 
-# Public certificates are let through; private keys are known by what is in them.
+# Private keys are found by their content, so public certificates are allowed.
 refuse_secrets() {
   found=$(
     find "$1" \( -name .env -o -name '.env.*' -o -name .netrc -o -name .pypirc \) -not -name '*.example'

@@ -24,7 +24,7 @@ install() {
   while read -r path; do
     # Where even its pyproject.toml is missing, it was mounted and installed as a dependency.
     [ -e "$path" ] || continue
-    has_source "$path" || { echo "uv.lock names $path, whose source no COPY brings here." >&2; exit 1; }
+    has_source "$path" || { echo "uv.lock names $path, but no COPY in the Dockerfile copies its source." >&2; exit 1; }
     uv build --no-cache --wheel --out-dir=/wheels "$path"
   done </local
   [ ! -d /wheels ] \
