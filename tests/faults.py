@@ -719,8 +719,8 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
     "extensions/fastapi/src/app.py.jinja": [
         ("FastAPI: the log is inside", "await RequestLog(super().__call__)(scope", "await super().__call__(scope", own("fastapi-uvicorn")),
         ("FastAPI: a body of any size", "max_body_size=limit", "max_body_size=None", own("fastapi-uvicorn")),
-        ("FastAPI: mistakes as they came", "RequestValidationError, answer_mistake)", "KeyError, answer_mistake)", own("fastapi-uvicorn")),
-        ("FastAPI: errors are plain", "    app.add_exception_handler(Exception, answer_fault)\n", "", own("fastapi-uvicorn")),
+        ("FastAPI: mistakes as they came", "RequestValidationError, answer_invalid_request)", "KeyError, answer_invalid_request)", own("fastapi-uvicorn")),
+        ("FastAPI: errors are plain", "    app.add_exception_handler(Exception, answer_internal_error)\n", "", own("fastapi-uvicorn")),
         ("FastAPI: a mistake is the service's", "{\"detail\": detail}, 422)", "{\"detail\": detail}, 500)", own("fastapi-uvicorn")),
     ],
     "extensions/fastapi/src/health.py.jinja": [
@@ -746,7 +746,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
     "extensions/starlette/src/app.py.jinja": [
         ("Starlette: a body of any size", "        max_body_size=Settings().max_body_size,\n", "", own("starlette-uvicorn")),
         ("Starlette: errors of the client are plain", "            HTTPException: answer_error,\n", "", own("starlette-uvicorn")),
-        ("Starlette: a client that hung up is an error", "            ClientDisconnect: answer_nobody,\n", "", own("starlette-uvicorn")),
+        ("Starlette: a client that hung up is an error", "            ClientDisconnect: answer_disconnect,\n", "", own("starlette-uvicorn")),
         ("Starlette: no headers of an error", ", error.status_code, error.headers)", ", error.status_code)", own("starlette-uvicorn")),
     ],
     "extensions/starlette/src/quotes.py.jinja": [
@@ -759,7 +759,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
     "extensions/flask/src/app.py.jinja": [
         ("Flask: no bound of a body", "RequestLog(app.wsgi_app, max_body_size)", "RequestLog(app.wsgi_app, 10**12)", own("flask-gunicorn")),
         ("Flask: pages of errors", "    app.register_error_handler(HTTPException, answer_error)\n", "", own("flask-gunicorn")),
-        ("Flask: a client that hung up is an error", "    app.register_error_handler(HangUpError, answer_hang_up)\n", "", own("flask-gunicorn")),
+        ("Flask: a client that hung up is an error", "    app.register_error_handler(DisconnectError, answer_disconnect)\n", "", own("flask-gunicorn")),
         ("Flask: too large is an error", "    app.register_error_handler(TooLargeError, answer_too_large)\n", "", own("flask-gunicorn")),
         ("Flask: no headers of an error", "response = error.get_response()", 'response = HTTPException().get_response()\n    response.status_code = error.code or 500', own("flask-gunicorn")),
     ],
@@ -812,7 +812,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
         ("MCP: no version", "version=version(name), ", "", own("mcp-uvicorn")),
         ("MCP: no name of the tool", ", middleware=[name_tool]", "", own("mcp-uvicorn")),
         ("MCP: ready by GET alone", 'health.READY_PATH, methods=["GET", "HEAD"]', 'health.READY_PATH, methods=["GET"]', own("mcp-uvicorn")),
-        ("MCP: a client that hung up is an error", "    app.add_exception_handler(ClientDisconnect, answer_nobody)\n", "", own("mcp-uvicorn")),
+        ("MCP: a client that hung up is an error", "    app.add_exception_handler(ClientDisconnect, answer_disconnect)\n", "", own("mcp-uvicorn")),
     ],
     "extensions/mcp/src/settings.py.jinja": [
         ("MCP: any host", '"localhost,localhost:*,127.0.0.1,127.0.0.1:*,[::1],[::1]:*"', '"*"', own("mcp-uvicorn")),
@@ -845,7 +845,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
         ("WSGI: an id with control characters", " and identity.isprintable()", "", own("flask-gunicorn")),
         ("WSGI: health is logged", " in (HEALTH_PATH, READY_PATH)", " in ()", own("flask-gunicorn")),
         ("WSGI: two ids", ' if header[0].lower() != "x-request-id"]', "]", own("flask-gunicorn")),
-        ("WSGI: a cut body is whole", "            if size and not data:\n                raise HangUpError\n", "", own("flask-gunicorn")),
+        ("WSGI: a cut body is whole", "            if size and not data:\n                raise DisconnectError\n", "", own("flask-gunicorn")),
         ("WSGI: a body of any size in chunks", "        if self.room < 0:\n            raise TooLargeError\n", "", own("flask-gunicorn")),
         ("WSGI: a length that is too large is read", "        if (self.missing or 0) > self.room:\n            raise TooLargeError\n", "", own("django-gunicorn")),
         ("WSGI: a stream is left open", '                getattr(chunks, "close", lambda: None)()\n', "", own("flask-gunicorn")),
@@ -922,9 +922,9 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
     ],
     "extensions/worker/src/server.py.jinja": [
         ("Worker: a heartbeat an hour", "HEARTBEAT = 5", "HEARTBEAT = 3600", held("worker server")),
-        ("Worker: an hour's patience", "PATIENCE = 10", "PATIENCE = 3600", held("worker server")),
+        ("Worker: an hour's patience", "TIMEOUT = 10", "TIMEOUT = 3600", held("worker server")),
         ("Worker: ends well without its queue", "        sys.exit(1)\n", "        sys.exit(0)\n", held("worker server")),
-        ("Worker: says it each second", "            if reason != told:", "            if True:", own("worker-streaq")),
+        ("Worker: says it each second", "            if reason != logged:", "            if True:", own("worker-streaq")),
     ],
     "extensions/worker/src/settings.py.jinja": [
         ("Worker: a heartbeat that cannot be", "os.W_OK | os.X_OK", "os.F_OK", own("worker-streaq")),

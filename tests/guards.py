@@ -1306,7 +1306,7 @@ WORKER: list[Row] = [
 WORKER_SERVER: list[Row] = [
     ("serve > sys.exit()", "1", "a worker that has lost its queue is started again"),
     ("HEARTBEAT", 5, "the health check lets two be missed"),
-    ("PATIENCE", 10, "the queue may take so long to answer"),
+    ("TIMEOUT", 10, "Redis may take so long to answer"),
 ]
 WORKER_HEALTH: list[Row] = [
     ("LIMIT", 15, "as in the image's health check"),

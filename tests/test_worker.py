@@ -104,7 +104,7 @@ def test_hardened_worker_turns_healthy_does_a_job_and_stops(
     engine: Engine, image: str, broker: Container, at: list[str]
 ) -> None:
     with engine.serve_hardened(image, *at) as worker:
-        worker.wait_for_log("the queue answers")
+        worker.wait_for_log("connected to Redis")
         assert ask(worker, ORDER) == {"total": "99.90"}
         assert worker.stop(seconds=10) == 0
         (record,) = ended(worker)
@@ -172,7 +172,7 @@ def test_broker_that_comes_late_is_waited_for(
     engine: Engine, image: str, broker_image: str, network: str, at: list[str]
 ) -> None:
     with engine.serve_hardened(image, *at) as worker:
-        worker.wait_for_log("the queue does not answer")
+        worker.wait_for_log("cannot connect to Redis")
         assert (probe(worker), probe(worker, "--ready")) == (0, 1)
         with running_broker(engine, broker_image, network):
             assert ask(worker, ORDER) == {"total": "99.90"}
@@ -191,9 +191,9 @@ def test_broker_that_never_answers_is_told_once(
     """One without TLS waits for ever for the rest of what it takes for a command."""
     options = [f"--network={network}", "--env=REDIS_URL=rediss://broker:6379/0"]
     with engine.serve(image, *HARDENED, *options) as worker:
-        worker.wait_for_log("the queue does not answer")
+        worker.wait_for_log("cannot connect to Redis")
         time.sleep(15)
-        assert worker.logs().count("the queue does not answer") == 1
+        assert worker.logs().count("cannot connect to Redis") == 1
 
 
 def test_stop_ends_with_0_while_the_broker_is_away(
