@@ -337,7 +337,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
         ("README: another option of bake", "docker image save --output image.tar", "docker image save --out image.tar", docker()),
         ("README: an option of Copier", "--vcs-ref :current: --defaults", "--vcs-tag :current: --defaults", readme()),
         ("README: an option of git", "--extended-regexp", "--extended-regex-p", readme()),
-        ("README: a quote too much", "uv lock --check        # does", "uv lock --check'        # does", readme()),
+        ("README: a quote too much", "uv lock --check        # is", "uv lock --check'        # is", readme()),
         ("README: another script", "python - <scripts/read_only.py", "python - <scripts/readonly.py", readme()),
         ("README: a service of compose", "docker compose run --rm scan", "docker compose run --rm scanner", readme()),
         ("README: an option of uv", "`uv add NAME --index private`", "`uv add NAME --registry private`", readme()),

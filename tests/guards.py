@@ -1360,7 +1360,7 @@ README: list[Row] = [
     ("", Has("up --detach --no-build --wait --wait-timeout 60 app"), "as long as the pipeline waits"),
 ]
 README_DJANGO: list[Row] = [
-    ("", Has("Each process does 8 requests at a time"), "the server's threads"),
+    ("", Has("Each process handles 8 requests at a time"), "the server's threads"),
     ("", Has("Each of the 8 threads of a process"), "the server's threads"),
 ]
 README_WORKER: list[Row] = [
