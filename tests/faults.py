@@ -286,7 +286,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
         ("Python is downloaded", "UV_PYTHON_DOWNLOADS=never", "UV_PYTHON_DOWNLOADS=automatic", held("Dockerfile")),
         ("dependencies without a cache", "    --mount=type=cache,target=/root/.cache/uv \\\n", "", held("Dockerfile")),
         ("lock is not seen", "    --mount=type=bind,source=uv.lock,target=uv.lock \\\n", "", held("Dockerfile")),
-        ("empty secret is taken", ":?is not set; it is", "?is not set; it is", held("Dockerfile company")),
+        ("empty secret is taken", ":?is a secret", "?is a secret", held("Dockerfile company")),
         ("secrets are not opened", "    . access.sh && \\\n", "", held("Dockerfile company")),
         ("company is not trusted", "{% for part in build_trust %}\n    {{ part }} \\\n{% endfor %}\n", "", held("Dockerfile company")),
         ("stale lock is taken", "uv sync --locked --no", "uv sync --frozen --no", held("Dockerfile")),
