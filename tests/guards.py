@@ -1366,7 +1366,7 @@ README_DJANGO: list[Row] = [
 README_WORKER: list[Row] = [
     ("", Has("within 25 seconds and exits with 0"), "the worker's time to stop"),
     ("", Has("a file to touch every 5 seconds"), "the worker's heartbeat"),
-    ("", Has("it exits with 1, to be started again"), "the worker's exit code"),
+    ("", Has("it exits with 1, to be restarted"), "the worker's exit code"),
 ]
 
 # --- The questions ----------------------------------------------------------------------------
@@ -1424,8 +1424,8 @@ QUESTIONS: list[Row] = [
     ("builder > choices", {"Buildx, on the runner": "buildx", "Depot, on its builders": "depot"},
      "a choice that is gone replaces people's answers"),
     ("certificates > choices", {
-        "Those of the public authorities": "public",
-        "The company's as well, from CA_BUNDLE": "company",
+        "Those of public authorities": "public",
+        "Those and the company's, from CA_BUNDLE": "company",
     }, "a choice that is gone replaces people's answers"),
 ]
 
