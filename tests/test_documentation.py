@@ -1,14 +1,14 @@
-"""What the documentation names is there."""
+"""The documentation is true: what it names exists, and its figures are the measured ones."""
 
+import itertools
 import re
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers.programs import run
-from helpers.repository import ROOT
-from helpers.template import ASKED
+from conftest import ROOT, Copy
+from test_render import ASKED
 
 pytestmark = pytest.mark.render
 
@@ -30,19 +30,19 @@ def test_every_rule_of_the_dockerfile_names_a_test_that_exists() -> None:
 # What the README calls a figure of the benchmark, and the benchmark itself.
 FIGURES = {
     "pushed after a one-line edit": "pushed after a code edit",
-    "pushed after one more dependency": "pushed after one more dependency",
-    "two clean builds give the same layers": "two clean builds give the same layers",
-    "from an empty node to the first answer": "empty node to first answer",
-    "start to the first answer": "start to first answer",
-    "CPU until then": "CPU to first answer",
-    "rebuild after an edit": "rebuild after a code edit",
+    "pushed after adding a dependency": "pushed after one more dependency",
+    "two clean builds give identical layers": "two clean builds give the same layers",
+    "empty node to first response": "empty node to first answer",
+    "container start to first response": "start to first answer",
+    "CPU time to first response": "CPU to first answer",
+    "rebuild after a one-line edit": "rebuild after a code edit",
     "clean build": "clean build, uv's cache warm",
-    "image, gzip": "image, gzip",
+    "image size, gzip": "image, gzip",
 }
 LAYOUTS = {
     "reference Dockerfile": "reference",
-    "here": "here, slim",
-    "here, `distroless`": "here, distroless",
+    "this template": "here, slim",
+    "this template, `distroless`": "here, distroless",
 }
 
 
@@ -84,15 +84,87 @@ def test_documented_growth_is_the_measured_one(tmp_path: Path) -> None:
     documented("growth", "growth", tmp_path)
 
 
-def test_readme_has_a_row_for_each_question_with_its_default() -> None:
+def test_each_question_has_a_row_with_its_default() -> None:
     for name, question in ASKED.items():
         existing = question.get("when") == "{{ framework == 'existing' }}"
-        page = (ROOT / ("docs/existing.md" if existing else "README.md")).read_text()
+        page = (ROOT / "docs" / ("existing.md" if existing else "questions.md")).read_text()
         (default,) = re.findall(rf"^\| `{name}` \| (.+?) \|", page, re.MULTILINE)
         if existing:
             continue
         if "{" not in question["default"]:
             assert default == (f"`{question['default']}`" if question["default"] else "empty")
+
+
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page: a host derives them from its headings."""
+    text = re.sub(r"^```.+?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        if ":" in path:
+            continue
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_paragraph_is_one_line(page: Path) -> None:
+    text = re.sub(r"^ *```.+?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for before, line in itertools.pairwise(text.splitlines()):
+        assert not (before and re.match(r"\s*(?![-|#]|\d+\. )\S", line)), line
+
+
+def test_changelog_has_the_version_of_the_project() -> None:
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    changelog = re.search(r"^## \[(.+)\] - \d", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert version
+    assert changelog
+    assert version[1] == changelog[1]
+
+
+def test_example_is_what_the_template_renders(copy: Copy, tmp_path: Path) -> None:
+    project = copy(tmp_path / "my-service")
+    command = [sys.executable, "scripts/example.py", str(project)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    written = (ROOT / "docs" / "example.md").read_text()
+    assert written == run.stdout, "run `uv run python scripts/example.py` and look at its diff"
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("bug.yml", "github-issue-forms"),
+        ("proposal.yml", "github-issue-forms"),
+        ("config.yml", "github-issue-config"),
+    ],
+)
+def test_issue_forms_are_valid(name: str, schema: str) -> None:
+    command = ["check-jsonschema", "--builtin-schema", f"vendor.{schema}", name]
+    folder = ROOT / ".github" / "ISSUE_TEMPLATE"
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_bug_form_asks_for_the_answers_and_the_versions() -> None:
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text())
+    fields = {field["id"]: field for field in form["body"] if "id" in field}
+    required = {name for name, field in fields.items() if field.get("validations")}
+    assert required == {"happened", "answers", "versions"}
+    assert fields["answers"]["attributes"]["label"] == ".copier-answers.yml"
+    for command in ("uvx copier --version", "uv --version", "docker version"):
+        assert command in fields["versions"]["attributes"]["description"]
 
 
 def test_own_workflow_and_template_use_the_same_actions() -> None:
