@@ -45,24 +45,34 @@ def without_jinja(text: str) -> str:
     return re.sub(r"{{.*?}}", "`x`", text, flags=re.DOTALL)
 
 
+# What people read in a file of which the rest is code: a comment, a text of a question or a form,
+# and a line of a message of Copier, which its own lines of code do not have.
+COMMENT = re.compile(r"\s*#+(?: (.*)|$)|.*\s# (.*)")
+TEXT = re.compile(r"\s*(?:- )?(?:help|description|label): (.*)")
+MESSAGE = re.compile(r"  (?! )(.*)")
+
+
 def comments(text: str) -> str:
-    """Return the comments of a file whose comments begin with #, each on its own line."""
-    found = []
+    """Return the comments, the texts and the messages of a file, each on its own line."""
+    found, in_message = [], False
     for line in text.splitlines():
-        comment = re.match(r"\s*#+(?: (.*)|$)", line) or re.match(r".*\s# (.*)", line)
-        found.append((comment[1] or "") if comment else "")
+        if line and not line.startswith(" "):
+            in_message = line.startswith("_message_")
+        read = (MESSAGE if in_message else COMMENT).match(line) or TEXT.match(line)
+        found.append(" ".join(filter(None, read.groups())) if read else "")
     return "\n".join(found) + "\n"
 
 
 def reader(path: str) -> tuple[str, Callable[[str], str]] | None:
     """Return the suffix by which Harper reads a file and what extracts its prose; None if none."""
     name = path.removesuffix(".jinja")
-    jinja = without_jinja if path.endswith(".jinja") else str
     suffix = Path(name).suffix
-    if suffix in {".md", ".py"}:
-        return suffix, jinja
-    if suffix in COMMENTED or name in COMMENTED_NAMES or Path(name).name in COMMENTED_NAMES:
-        return ".md", lambda text: comments(jinja(text))
+    if suffix == ".py":
+        return suffix, without_jinja if path != name else str
+    if suffix == ".md":
+        return suffix, without_jinja
+    if suffix in COMMENTED or {name, Path(name).name} & COMMENTED_NAMES:
+        return ".md", lambda text: comments(without_jinja(text))
     return None
 
 

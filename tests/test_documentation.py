@@ -2,12 +2,14 @@
 
 import itertools
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Copy
+from conftest import ROOT, Copy, commit, write
 from test_render import ASKED
 
 pytestmark = pytest.mark.render
@@ -134,6 +136,38 @@ def test_changelog_has_the_version_of_the_project() -> None:
     assert version[1] == changelog[1]
 
 
+def test_prose_linter_reads_what_people_read(tmp_path: Path) -> None:
+    """Pages, comments, docstrings, questions and messages, and no code."""
+    for name in ("scripts/lint_prose.py", "docs/prose/terms.toml", "docs/prose/dictionary.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    files = {
+        "page.md": f"Scan `holes` for known holes.\n\n{'Word and ' * 21}end.\n",
+        "module.py.jinja": '"""Give the {{ path }} of a holez."""\n\nholes = 1  # uv\'s\n',
+        "questions.yml": (
+            "_message_after: |\n  {% if deaf %}\n  Deaf to it.\n    deaf to code\n  {% endif %}\n"
+            "name:\n  help: What is no name?\n  deaf: to what  # anew\n"
+        ),
+        "run.sh": "deaf to code\n# Runs as closed as it can.\n",
+    }
+    write(tmp_path, files)
+    commit(tmp_path)
+    command = [sys.executable, "scripts/lint_prose.py", *files]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    found = [line.split(": ")[:2] for line in run.stdout.splitlines()]
+    assert run.returncode == 1
+    assert found == [
+        ["module.py.jinja:1", "Give the"],
+        ["module.py.jinja:1", "holez"],
+        ["page.md:1", "holes"],
+        ["page.md:3", "Word and Word and Word and Word and Word and Word and [...]"],
+        ["questions.yml:3", "Deaf to"],
+        ["questions.yml:7", "What is no"],
+        ["questions.yml:8", "anew"],
+        ["run.sh:2", "as closed"],
+    ]
+
+
 def test_example_is_what_the_template_renders(copy: Copy, tmp_path: Path) -> None:
     project = copy(tmp_path / "my-service")
     command = [sys.executable, "scripts/example.py", str(project)]
@@ -170,6 +204,6 @@ def test_bug_form_asks_for_the_answers_and_the_versions() -> None:
 def test_own_workflow_and_template_use_the_same_actions() -> None:
     pins = yaml.safe_load((ROOT / "copier.yml").read_text())["pins"]["default"]
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
-    for name, commit in re.findall(r"uses: ([\w./-]+)@(.+)", workflow):
-        assert pins["actions"][name] == commit
+    for name, pin in re.findall(r"uses: ([\w./-]+)@(.+)", workflow):
+        assert pins["actions"][name] == pin
     assert re.findall(r'version: "(.+)"', workflow) == [pins["uv"]]
