@@ -122,6 +122,15 @@ def test_each_link_within_the_repository_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_test_and_program_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in TESTS, name
+    for path in re.findall(r"(?<![\w/])((?:tests|benchmarks)/[\w/]+(?:\.py)?)\b", text):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_paragraph_is_one_line(page: Path) -> None:
     text = re.sub(r"^ *```.+?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for before, line in itertools.pairwise(text.splitlines()):
