@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "example.md"
 # What each file and folder is for; a file that is not named here stands in the tree without a word.
 PURPOSES = {
     ".copier-answers.yml": "the answers and the version of the template",
-    ".dockerignore": "an allow-list: a new secret beside the code never reaches a build",
+    ".dockerignore": "an allow-list: a new secret next to the code never reaches a build",
     ".editorconfig": "indentation and line ends",
     ".gitattributes": "line ends in git",
     ".github/workflows": "the pipeline",
@@ -30,7 +30,7 @@ PURPOSES = {
     ".gitignore": "what git ignores",
     ".python-version": "the Python that uv uses",
     ".trivyignore.yaml": "accepted vulnerabilities, each until a date",
-    "Dockerfile": "a reason beside each line that needs one",
+    "Dockerfile": "a reason next to each line that needs one",
     "README.md": "the commands and settings of this project",
     "compose.yaml": "the container, hardened as in production",
     "docker-bake.hcl": "one description of the build",
