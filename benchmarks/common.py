@@ -24,7 +24,7 @@ def machine() -> dict[str, str]:
 
 
 def released(folder: Path, version: str) -> Path:
-    """Give a clone whose newest release is the working tree, with nobody's own settings."""
+    """Return a clone whose newest release is the working tree, with nobody's own settings."""
     settings = folder / "settings.yml"
     settings.write_text("{}\n")
     os.environ["COPIER_SETTINGS_PATH"] = str(settings)

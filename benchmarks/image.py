@@ -68,7 +68,7 @@ class Facts:
 
     @property
     def arguments(self) -> list[str]:
-        """Give them as options of docker build."""
+        """Return them as options of docker build."""
         named = {"PACKAGE": self.package, "PYTHON": self.python, "UV": self.uv}
         return [f"--build-arg={name}={value}" for name, value in named.items()]
 
@@ -84,7 +84,7 @@ def about(rounds: int, facts: Facts) -> dict[str, str]:
 
 
 def images(template: Path) -> dict[str, dict[str, str]]:
-    """Give the answers for each kind of image that the template offers, by the layout's name."""
+    """Return the answers for each kind of image that the template offers, by the layout's name."""
     for name, question in yaml.safe_load((template / "copier.yml").read_text()).items():
         offered = question.get("choices", []) if isinstance(question, dict) else []
         values = list(offered.values() if isinstance(offered, dict) else offered)
@@ -104,7 +104,7 @@ def render(template: Path, folder: Path) -> list[Layout]:
 
 
 def others(project: Path, facts: Facts, folder: Path) -> list[Layout]:
-    """Give a copy of a project to each of the layouts that were written for comparison."""
+    """Return a copy of a project to each of the layouts that were written for comparison."""
     layouts = []
     for name in ("reference", "uv-guide", "single-stage", "pip"):
         copy = shutil.copytree(project, folder / name, symlinks=True)
@@ -175,7 +175,7 @@ class Bench:
     node: Node | None = None
 
     def build(self, project: Path, layout: Layout, *options: str) -> tuple[str, float]:
-        """Build a project in a layout; give the image and the seconds that it took."""
+        """Build a project in a layout; return the image and the seconds that it took."""
         name = re.sub(r"\W+", "-", layout.name) + f"-{len(self.engine.built)}"
         before = time.perf_counter()
         image = self.engine.build(project, name, *layout.options, *options)
@@ -183,14 +183,14 @@ class Bench:
 
     @contextmanager
     def edited(self, layout: Layout, edit: str, number: int) -> Iterator[Path]:
-        """Give a copy of a layout's project with an edit in it that was never built."""
+        """Return a copy of a layout's project with an edit in it that was never built."""
         with tempfile.TemporaryDirectory() as folder:
             copy = shutil.copytree(layout.project, Path(folder) / "project", symlinks=True)
             EDITS[edit](copy, self.mark(number), self.prepared)
             yield copy
 
     def mark(self, number: int) -> str:
-        """Give a text that no other round has, nor any other run; it is a valid version."""
+        """Return a text that no other round has, nor any other run; it is a valid version."""
         return f"1.{self.begun}.{number}"
 
     def check_code(self, image: str, number: int) -> None:
@@ -200,7 +200,7 @@ class Bench:
         assert run.stdout.strip() == self.mark(number), f"{image} has old code"
 
     def rebuild(self, layout: Layout, number: int, before: str) -> dict[str, list[float]]:
-        """Build after each edit; give the seconds and the bytes that a push would send."""
+        """Build after each edit; return the seconds and the bytes that a push would send."""
         values: dict[str, list[float]] = {}
         for edit in EDITS:
             with self.edited(layout, edit, number) as project:
@@ -257,7 +257,7 @@ class Bench:
         return values
 
     def warm_up(self, layout: Layout) -> list[str]:
-        """Fill the caches with all that the rounds download; give the layers of a clean build."""
+        """Fill the caches with all that the rounds download; return the layers of a clean build."""
         image, _ = self.build(layout.project, layout, "--no-cache")
         with self.edited(layout, "dependency", 0) as project:
             self.build(project, layout)

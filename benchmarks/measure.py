@@ -29,7 +29,7 @@ WRK = """
 FROM python:3.13-slim-{suite}
 RUN apt-get update && apt-get install --yes --no-install-recommends wrk
 """
-# As closed as the README says, but as the image's own user.
+# Hardened as the README says, but as the image's own user.
 OPTIONS = [option for option in HARDENED if not option.startswith("--user")]
 
 
@@ -41,7 +41,7 @@ class Sizes:
     known: dict[str, int] = field(default_factory=dict)
 
     def of(self, image: str) -> dict[str, int]:
-        """Give the bytes of each layer of an image after gzip -6."""
+        """Return the bytes of each layer of an image after gzip -6."""
         layers = self.engine.layers(image)
         if set(layers) - set(self.known):
             for digest, content in self.engine.saved_layers(image).items():
@@ -50,7 +50,7 @@ class Sizes:
         return {digest: self.known[digest] for digest in layers}
 
     def pushed(self, image: str, before: str) -> int:
-        """Give the bytes of the layers that an image has and the one before it had not."""
+        """Return the bytes of the layers that an image has and the one before it had not."""
         new = set(self.engine.layers(image)) - set(self.engine.layers(before))
         return sum(size for digest, size in self.of(image).items() if digest in new)
 
@@ -109,7 +109,7 @@ class Process:
         return int(number)
 
     def all(self) -> list[Path]:
-        """Give the folder below /proc of each process of the container."""
+        """Return the folder below /proc of each process of the container."""
         lines = docker("top", self.container.name, "-eo", "pid").stdout.splitlines()
         return [Path("/proc", line.strip()) for line in lines[1:]]
 
@@ -125,7 +125,7 @@ class Process:
         return None
 
     def cpu(self) -> float:
-        """Give the CPU seconds that the container has used."""
+        """Return the CPU seconds that the container has used."""
         if nanoseconds := self.cgroup("cpuacct", "cpuacct.usage"):
             return int(nanoseconds) / 1e9
         if (text := self.cgroup("", "cpu.stat")) and (used := entry("usage_usec", text)):
@@ -134,7 +134,7 @@ class Process:
         return sum(int(f[11]) + int(f[12]) for f in fields) / sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
-        """Give the bytes of memory that belong to no file."""
+        """Return the bytes of memory that belong to no file."""
         if (text := self.cgroup("memory", "memory.stat")) and (
             used := entry("anon", text) or entry("total_rss", text)
         ):
@@ -145,7 +145,7 @@ class Process:
 
 
 def entry(key: str, text: str) -> int:
-    """Give the number behind a key that begins a line, or 0."""
+    """Return the number behind a key that begins a line, or 0."""
     found = re.search(rf"^{key}\s+(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else 0
 
@@ -161,7 +161,7 @@ def healthy(port: int) -> bool:
 
 
 def first_answer(port: int) -> float:
-    """Give the time of the first good answer, in seconds since the epoch; wait 60 s at most."""
+    """Return the time of the first good answer, in seconds since the epoch; wait 60 s at most."""
     deadline = time.monotonic() + 60
     while not healthy(port):
         assert time.monotonic() < deadline, "the service does not answer"
@@ -180,7 +180,7 @@ class Start:
     cpu: float
 
     def memory_after(self, requests: int) -> float:
-        """Send so many requests, one after another; give the bytes it then holds."""
+        """Send so many requests, one after another; return the bytes it then holds."""
         body, headers = json.dumps(ORDER), {"Content-Type": "application/json"}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port)) as connection:
             for _ in range(requests):

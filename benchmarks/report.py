@@ -55,14 +55,14 @@ class Results:
             self.samples.setdefault(layout, {}).setdefault(figure, []).extend(measured)
 
     def value(self, layout: str, figure: str) -> float | None:
-        """Give the median of a figure, or nothing if it was not measured; yes must hold always."""
+        """Return the median of a figure, None if not measured; yes must hold in each round."""
         measured = self.samples.get(layout, {}).get(figure)
         if not measured:
             return None
         return min(measured) if UNITS[figure] == "yes" else median(measured)
 
     def ratio(self, layout: str, figure: str) -> float | None:
-        """Give a figure as a part of the reference's, if this is our own layout."""
+        """Return a figure as a part of the reference's, if this is our own layout."""
         own, other = self.value(layout, figure), self.value(REFERENCE, figure)
         if not ours(layout) or UNITS[figure] == "yes" or own is None or not other:
             return None
@@ -168,7 +168,7 @@ def label(x: float, y: float, text: str, kind: str = "") -> str:
 
 
 def length(value: float, values: list[float], logarithmic: bool) -> float:
-    """Give the length of a bar: the greatest value has all there is, and none vanishes."""
+    """Return the length of a bar: the greatest value has all there is, and none vanishes."""
     largest = max([*values, 1e-9])
     if logarithmic:
         return max(2.0, BAR * log10(max(value, 1)) / max(log10(max(largest, 1)), 1))

@@ -25,8 +25,8 @@ FIRST, NEXT = "v9999.0.0", "v9999.1.0"
 
 
 def copier(*arguments: str, directory: Path) -> float:
-    """Run copier in a process of its own; give its wall seconds."""
-    # An installed Copier has its bytecode; without, it would be compiled at each start.
+    """Run copier in a process of its own; return its wall seconds."""
+    # An installed Copier has its bytecode; without, it would be compiled at each run.
     environment = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
     command = [sys.executable, "-m", "copier", *arguments]
     before = time.perf_counter()
@@ -35,7 +35,7 @@ def copier(*arguments: str, directory: Path) -> float:
 
 
 def next_release(template: Path) -> str:
-    """Tag a second release that bumps the pin of uv; give the new pin."""
+    """Tag a second release that bumps the pin of uv; return the new pin."""
     questions = template / "copier.yml"
     text = questions.read_text()
     found = re.search(r'^ +uv: "(\d+\.\d+\.)(\d+)"$', text, re.MULTILINE)
@@ -50,13 +50,13 @@ def next_release(template: Path) -> str:
 
 
 def copy(template: Path, directory: Path) -> float:
-    """Copy the first release with all defaults; give the seconds."""
+    """Copy the first release with all defaults; return the seconds."""
     arguments = ["--defaults", "--quiet", f"--vcs-ref={FIRST}", str(template), str(directory)]
     return copier("copy", *arguments, directory=template)
 
 
 def update(project: Path, directory: Path, pin: str) -> float:
-    """Update a clone of a project to the next release; give the seconds."""
+    """Update a clone of a project to the next release; return the seconds."""
     git(project, "clone", "--quiet", str(project), str(directory))
     seconds = copier("update", "--defaults", "--quiet", directory=directory)
     assert f"uv:{pin}" in (directory / "Dockerfile").read_text(), "the update did not arrive"
@@ -64,7 +64,7 @@ def update(project: Path, directory: Path, pin: str) -> float:
 
 
 def measured(rounds: int, folder: Path) -> dict[str, list[float]]:
-    """Time each command by turns; give the seconds of each round."""
+    """Time each command by turns; return the seconds of each round."""
     template = released(folder, FIRST)
     pin = next_release(template)
     project = folder / "project"

@@ -1,4 +1,4 @@
-"""Resolve the uv.lock of every extension anew and show what moved.
+"""Resolve the uv.lock of every extension again and show what moved.
 
     uv run python scripts/refresh_locks.py            # every dependency at its newest
     uv run python scripts/refresh_locks.py --keep     # only what a change of an extension.yml needs
@@ -25,7 +25,7 @@ OLDEST_PYTHON = "3.11"
 
 
 def versions(lock: str) -> dict[str, str]:
-    """Give the versions of each package that a lock names; a fork for some Pythons adds one."""
+    """Return the versions of each package that a lock names; a fork for some Pythons adds one."""
     found = re.findall(r'^name = "(.+)"\nversion = "(.+)"$', lock, re.MULTILINE)
     return {name: ", ".join(v for n, v in found if n == name) for name, _ in found}
 

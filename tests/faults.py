@@ -119,7 +119,7 @@ def own(service: str, check: str = "pytest") -> Tests:
 
 
 def refused(question: str, value: str) -> Tests:
-    """Return the test that gives a question a bad answer."""
+    """Return the test that answers a question with a bad value."""
     (allowed,) = [allowed for asked, given, allowed in BAD if (asked, given) == (question, value)]
     name = f"{question}-{value}-{allowed}".encode("unicode_escape").decode()
     return (f"test_answers.py::test_bad_answer_is_refused_by_name[{name}]",)

@@ -269,8 +269,8 @@ def made(
 def each(services: list[tuple[str, str, str, str]]) -> pytest.MarkDecorator:
     """Return the mark of a test that asks only these.
 
-    Such a test starts containers of its own, and what another image or Python does at a start and a
-    stop is asked in test_image.py.
+    Such a test starts containers of its own. test_image.py has what another image or Python does at
+    startup and at a stop.
     """
     return pytest.mark.parametrize("service", services, indirect=True, ids="-".join)
 

@@ -81,7 +81,7 @@ def postgres(engine: Engine, postgres_image: str, at: list[str]) -> Iterator[Con
 
 
 def migrate(engine: Engine, image: str, at: list[str], *options: str) -> None:
-    """Run the migrations as a README of a project says, in a closed container."""
+    """Run the migrations as a README of a project says, in a hardened container."""
     engine.run(*HARDENED, *at, image, *MANAGE, "migrate", *options)
 
 
@@ -109,7 +109,7 @@ def wait_until_ready(container: Container) -> None:
 def test_person_logs_in_to_the_admin_after_the_migrations(
     engine: Engine, image: str, postgres: Container, at: list[str]
 ) -> None:
-    """The migrations, the person and the session are written by closed containers, and read."""
+    """The migrations, the person and the session are written by hardened containers, and read."""
     migrate(engine, image, at)
     migrate(engine, image, at, "--check")
     person = ["--username=ada", "--email=ada@example.com"]

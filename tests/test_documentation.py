@@ -3,14 +3,16 @@
 import itertools
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Copy, commit, write
-from test_render import ASKED
+from helpers.files import write
+from helpers.programs import run
+from helpers.project import Copy
+from helpers.repository import ROOT, commit
+from helpers.template import ASKED
 
 pytestmark = pytest.mark.render
 
@@ -126,7 +128,7 @@ def test_each_test_and_program_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     for name in re.findall(r"`(test_\w+)`", text):
         assert f"def {name}(" in TESTS, name
-    for path in re.findall(r"(?<![\w/])((?:tests|benchmarks)/[\w/]+(?:\.py)?)\b", text):
+    for path in re.findall(r"(?<![\w/])((?:tests|benchmarks)/[\w/]+(?:\.(?:py|md))?)\b", text):
         assert (ROOT / path).exists(), path
 
 
@@ -161,10 +163,9 @@ def test_prose_linter_reads_what_people_read(tmp_path: Path) -> None:
     }
     write(tmp_path, files)
     commit(tmp_path)
-    command = [sys.executable, "scripts/lint_prose.py", *files]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    found = [line.split(": ")[:2] for line in run.stdout.splitlines()]
-    assert run.returncode == 1
+    done = run(sys.executable, "scripts/lint_prose.py", *files, cwd=tmp_path, check=False)
+    found = [line.split(": ")[:2] for line in done.stdout.splitlines()]
+    assert done.returncode == 1
     assert found == [
         ["module.py.jinja:1", "Give the"],
         ["module.py.jinja:1", "holez"],
@@ -179,10 +180,9 @@ def test_prose_linter_reads_what_people_read(tmp_path: Path) -> None:
 
 def test_example_is_what_the_template_renders(copy: Copy, tmp_path: Path) -> None:
     project = copy(tmp_path / "my-service")
-    command = [sys.executable, "scripts/example.py", str(project)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    rendered = run(sys.executable, "scripts/example.py", project, cwd=ROOT).stdout
     written = (ROOT / "docs" / "example.md").read_text()
-    assert written == run.stdout, "run `uv run python scripts/example.py` and look at its diff"
+    assert written == rendered, "run `uv run python scripts/example.py` and look at its diff"
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,8 @@ def test_example_is_what_the_template_renders(copy: Copy, tmp_path: Path) -> Non
     ],
 )
 def test_issue_forms_are_valid(name: str, schema: str) -> None:
-    command = ["check-jsonschema", "--builtin-schema", f"vendor.{schema}", name]
-    folder = ROOT / ".github" / "ISSUE_TEMPLATE"
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
+    form = ROOT / ".github" / "ISSUE_TEMPLATE" / name
+    run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", form)
 
 
 def test_bug_form_asks_for_the_answers_and_the_versions() -> None:

@@ -72,7 +72,7 @@ def test_image_has_a_name_that_docker_takes(projects: Any, ci: str) -> None:
     assert re.fullmatch(r"\$\{IMAGE:-([a-z0-9.]+/)?[a-z0-9]+([._/-][a-z0-9]+)*\}", image)
 
 
-# What may fail and is passed over, in files whose commands decide about a release.
+# What may fail and is skipped, in files whose commands decide about a release.
 PASSED_OVER = {
     "Dockerfile": ["&& { layer.sh compile / app/.venv/lib >/dev/null || true; } \\"],
     "scripts/image/layer.sh": ["BEGIN ([A-Z0-9]+ )*PRIVATE KEY"],
@@ -97,7 +97,7 @@ def test_no_failure_is_passed_over(projects: Any, ci: str) -> None:
 
 
 def test_example_of_an_exception_has_a_date_and_a_reason(projects: Any) -> None:
-    """Uncommented it is one; without a date it would stand for ever."""
+    """Uncommented it is one; without a date it would stay permanently."""
     text = (projects({}) / ".trivyignore.yaml").read_text()
     example = "\n".join(re.findall(r"^#  ( .+)$", text, re.MULTILINE))
     (exception,) = yaml.safe_load(example)

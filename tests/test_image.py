@@ -141,7 +141,7 @@ def test_bytecode_is_the_same_for_any_number_of_cores(
 
 
 def test_every_file_has_the_one_date(added: list[tarfile.TarInfo]) -> None:
-    """So that a build on another day gives the same layers."""
+    """Then a build on another day has the same layers."""
     assert {member.mtime for member in added} == {EPOCH_1980}
 
 
@@ -273,7 +273,7 @@ def test_small_dependency_pushes_less_than_a_third(engine: Engine, plain: Path) 
 def test_folder_beside_the_source_is_found_and_the_same_each_time(
     engine: Engine, plain: Path
 ) -> None:
-    """Copied as the README of the project says; git gives a file the date of its checkout."""
+    """Copied as the README of the project says; the date of a file is that of its checkout."""
     EDITS["a folder beside the source"].apply(plain)
     image = engine.build(plain, "folder")
     os.utime(plain / "pages" / "index.html", (0, 0))
@@ -573,7 +573,7 @@ def test_health_is_asked_once_a_second_until_it_is_good(engine: Engine, image: s
         if datetime.fromisoformat(seen["Start"]) > datetime.fromisoformat(ready):
             assert seen["ExitCode"] == 0, seen
     assert deaf.returncode == 1
-    # Most of what Python does at its start is for programs with packages.
+    # Most of what Python does at startup is for programs with packages.
     assert re.search(r"\| +http\.client$", imported, re.MULTILINE)
     assert not re.search(r"\| +site$", imported, re.MULTILINE)
 

@@ -108,7 +108,7 @@ HEARSAY = 2
 
 
 class Host:
-    """A shell with Podman in it, in a network of its own where PODMAN_PREFIX can give one."""
+    """A shell with Podman in it, in a network of its own if PODMAN_PREFIX can make one."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self.folder = folder

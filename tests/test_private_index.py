@@ -74,7 +74,7 @@ def test_a_package_of_the_index_arrives_and_no_secret_stays(
 def test_a_missing_secret_fails_the_build_and_is_named(
     engine: Engine, copy: Copy, index: Index, tmp_path: Path, way: str
 ) -> None:
-    """Not set at all, or empty, as a pipeline gives what nobody has set."""
+    """Not set at all, or empty, as a pipeline passes what nobody has set."""
     project = make(copy, index, tmp_path / "project", f"missing_{way.split()[-1]}", "slim")
     for missing in SECRETS:
         given = {name: value for name, value in index.secrets.items() if name != missing}

@@ -342,7 +342,7 @@ def test_both_hosts_check_and_test_by_the_same_commands(hosts: Hosts) -> None:
     ],
 )
 def test_names_of_a_release(hosts: Hosts, host: str, ref: str, tag: bool, names: list[str]) -> None:
-    """As a registry can take them; that of the commit is the branch's, which a tag builds anew."""
+    """As a registry can take them; that of the commit is the branch's, which a tag builds again."""
     release = hosts[host]["release"]
     lines = release.get("script") or [step.get("run", "") for step in release["steps"]]
     stub = 'docker() { echo "$@"; }\n'
@@ -455,7 +455,7 @@ def test_a_copy_needs_no_trust_and_changes_nothing_when_repeated(
 
 
 def test_every_key_of_a_question_is_one_that_copier_knows() -> None:
-    """Copier passes over a misspelt key in silence."""
+    """Copier skips a misspelt key in silence."""
     known = {"type", "help", "choices", "multiselect", "default", "placeholder", "secret"}
     known |= {"multiline", "qmark", "validator", "when", "ask"}
     for name, question in QUESTIONS.items():

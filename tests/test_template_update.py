@@ -61,7 +61,7 @@ class Repository:
 
     @property
     def script(self) -> list[str]:
-        """What the host runs, and the shell that it gives it to."""
+        """What the host runs, and the shell that runs it."""
         if self.host == "github":
             return ["bash", "-e", "-c", self.step["run"]]
         (script,) = loaded(self.project, ".gitlab-ci.yml")["template-update"]["script"]
@@ -70,7 +70,7 @@ class Repository:
     def propose(
         self, token: str = "secret", check: bool = True, **given: str
     ) -> subprocess.CompletedProcess[str]:
-        """Check out the main branch anew and run the host's script in it."""
+        """Check out the main branch again and run the host's script in it."""
         checkout = self.project.with_name("checkout")
         shutil.rmtree(checkout, ignore_errors=True)
         git(self.remote, "clone", "--quiet", str(self.remote), str(checkout))

@@ -188,7 +188,7 @@ def test_broker_that_comes_late_is_waited_for(
 def test_broker_that_never_answers_is_told_once(
     engine: Engine, image: str, broker: Container, network: str
 ) -> None:
-    """One without TLS waits for ever for the rest of what it takes for a command."""
+    """One without TLS waits without end for the rest of what it takes for a command."""
     options = [f"--network={network}", "--env=REDIS_URL=rediss://broker:6379/0"]
     with engine.serve(image, *HARDENED, *options) as worker:
         worker.wait_for_log("cannot connect to Redis")

@@ -56,7 +56,7 @@ def python(text: str) -> dict[str, Any]:
 
     That is an assignment, an argument by name or a key of a dict. The other arguments of a call
     are there by its name with (), and each condition by `if`; of several each is a line. What is
-    no literal is the text of its expression.
+    not a literal is the text of its expression.
     """
 
     def value(node: ast.expr) -> Any:
@@ -126,7 +126,7 @@ def parsed(name: str, text: str) -> Any:
 def find(data: Any, path: str) -> Any:
     """Return what is at a path such as `jobs > check > steps > Tests > run`, or None.
 
-    What a list holds is found by its name. `*` is each name, and gives a table by these names.
+    What a list holds is found by its name. `*` is each name, for a table by these names.
     """
     if not path:
         return data

@@ -20,7 +20,7 @@ def run(
 
     Args:
         command: the program and its arguments.
-        cwd: the folder in which it runs.
+        cwd: the working directory.
         env: variables beside those of this process.
         check: whether another exit code than 0 is an error.
 

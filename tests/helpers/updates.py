@@ -216,7 +216,7 @@ class UpdateMatrix:
         """Update an edited project; it must equal the new release with the same edits in it.
 
         With a conflict, the path of one file, that file and no other must be reported unmerged.
-        Gives the files after the update.
+        Return the files after the update.
         """
         with self.edited(old, answers, *edits) as project:
             before, answers_before = files(project), stored(project)
