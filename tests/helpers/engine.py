@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from helpers.programs import run
@@ -155,10 +155,12 @@ class Engine:
     def build(self, directory: Path, name: str, *options: str) -> str:
         """Build a directory into an image and return its tag; a failure raises AssertionError."""
         tag = f"{self.prefix}-{name}"
-        with NamedTemporaryFile("r") as file:
-            named = [f"--tag={tag}", f"--iidfile={file.name}"]
+        # A build that fails removes the file.
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "digest"
+            named = [f"--tag={tag}", f"--iidfile={file}"]
             docker("build", "--progress=plain", *named, *options, str(directory))
-            self.digests.add(Path(file.name).read_text())
+            self.digests.add(file.read_text())
         self.built.add(tag)
         return tag
 
