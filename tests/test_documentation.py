@@ -102,6 +102,7 @@ def test_each_question_has_a_row_with_its_default() -> None:
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "tests" / "README.md",
 ]
 
 
