@@ -179,6 +179,14 @@ def test_prose_linter_reads_what_people_read(tmp_path: Path) -> None:
     ]
 
 
+def test_places_for_edits_are_in_the_dockerfile() -> None:
+    page = (ROOT / "docs" / "existing.md").read_text()
+    places = re.findall(r"(?:above|the line) `([^`]+)`", page)
+    assert len(places) == 3
+    for place in places:
+        assert place in (ROOT / "docs" / "example.md").read_text(), place
+
+
 def test_example_is_what_the_template_renders(copy: Copy, tmp_path: Path) -> None:
     project = copy(tmp_path / "my-service")
     rendered = run(sys.executable, "scripts/example.py", project, cwd=ROOT).stdout
