@@ -20,12 +20,12 @@ RENOVATE = "44.121.2"
 
 
 def rows(text: str) -> dict[str, set[str]]:
-    """Return what the table names in code, by whose it is."""
-    table = text.partition("| whose | what |")[2].partition("\n\n")[0]
+    """Return what the table names in code, by its owner."""
+    table = text.partition("| owner | files and lines |")[2].partition("\n\n")[0]
     found = {}
     for line in table.splitlines()[2:]:
-        _, whose, what, *_ = line.split("|")
-        found[whose.strip()] = set(re.findall("`(.+?)`", what))
+        _, owner, what, *_ = line.split("|")
+        found[owner.strip()] = set(re.findall("`(.+?)`", what))
     return found
 
 
@@ -46,8 +46,8 @@ def project(
 @pytest.mark.render
 def test_table_says_what_an_update_does(project: Path) -> None:
     table = rows((project / "README.md").read_text())
-    assert table.keys() == {"the template's", "shared", "Renovate's", "yours"}
-    assert table["yours"] == set(yours())
+    assert table.keys() == {"the template", "shared", "Renovate", "you"}
+    assert table["you"] == set(yours())
     merged = {name for name in files(project) if not is_yours(name)}
     # A folder stands for the files in it.
     folders = {name for name in table["shared"] if name.endswith("/")}
