@@ -130,12 +130,13 @@ def drawn(number: int, seed: int, from_releases: list[str], only: Sequence[str])
     """
     random = Random(seed)
     asked = {release: Questions.of(release) for release in from_releases}
-    shapes = [
-        (release, service)
-        for release in from_releases
-        for service in [{}, *asked[release].services().values()]
-    ]
-    random.shuffle(shapes)
+    queues = []
+    for release in from_releases:
+        services = [{}, *asked[release].services().values()]
+        random.shuffle(services)
+        queues.append([(release, service) for service in services])
+    # A release after the other, so that a small fleet has each.
+    shapes = [shape for turn in itertools.zip_longest(*queues) for shape in turn if shape]
     members = []
     for index, (release, service) in zip(range(number), itertools.cycle(shapes), strict=False):
         answers = asked[release].drawn(service, random)
