@@ -12,7 +12,7 @@ from helpers.git_server import ssh_agent
 from helpers.programs import run
 from helpers.project import Copy
 from helpers.repository import ROOT, commit
-from helpers.template import ASKED, FRAMEWORKS, PINS, choices
+from helpers.template import ASKED, FRAMEWORKS, PINS, SERVICES, choices, extension
 
 WORKFLOWS = [
     "actionlint",
@@ -76,7 +76,7 @@ def name(answers: dict[str, str]) -> str:
 def project(
     request: pytest.FixtureRequest, copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    folder = tmp_path_factory.mktemp("linterd") / "project"
+    folder = tmp_path_factory.mktemp("linted") / "project"
     project = copy(folder, repository="acme/orders", **request.param)
     commit(project)
     return project
@@ -94,6 +94,19 @@ def test_linters_find_nothing_in_a_project(project: Path) -> None:
     assert len(linters) >= 3
     for linter in linters:
         run(*linter.split(), cwd=project)
+
+
+@pytest.mark.render
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: "-".join(service.values()))
+def test_ruff_finds_nothing_for_the_newest_python(
+    copy: Copy, tmp_path: Path, service: dict[str, str]
+) -> None:
+    """Some of its rules are for newer versions than the one that runs a project's own checks."""
+    pythons = extension(service["framework"]).get(
+        "python_versions", choices(ASKED["python_version"])
+    )
+    project = copy(tmp_path / "project", **service, python_version=pythons[-1])
+    run("ruff", "check", cwd=project)
 
 
 @pytest.mark.image
