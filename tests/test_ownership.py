@@ -86,7 +86,7 @@ def test_renovate_is_told_the_same(project: Path) -> None:
     assert disabled["python"] == ["major", "minor", "patch"]
     (frontend,) = re.findall(r"^# syntax=(\S+):1$", texts["Dockerfile"], re.M)
     assert frontend not in disabled
-    renovates = (project / "README.md").read_text().partition("| Renovate's |")[2].splitlines()[0]
+    renovates = (project / "README.md").read_text().partition("| Renovate |")[2].splitlines()[0]
     assert f"the digests behind the tags of Python and `{frontend}`" in renovates
     assert {name for name, types in disabled.items() if types} == {"python"}
     assert "docker:pinDigests" in texts["renovate.json"]
