@@ -135,7 +135,7 @@ def drawn(number: int, seed: int, from_releases: list[str], only: Sequence[str])
         services = [{}, *asked[release].services().values()]
         random.shuffle(services)
         queues.append([(release, service) for service in services])
-    # A release after the other, so that a small fleet has each.
+    # One of each release in turn, so that a small fleet has them all.
     shapes = [shape for turn in itertools.zip_longest(*queues) for shape in turn if shape]
     members = []
     for index, (release, service) in zip(range(number), itertools.cycle(shapes), strict=False):

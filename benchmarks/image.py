@@ -26,6 +26,7 @@ from copier import run_copy
 from helpers.engine import Engine, docker
 from helpers.pipelines import registry
 from helpers.service import ORDER
+from helpers.template import choices
 from measure import Sizes, Wrk, started
 from node import Node, unavailable
 from report import Results, drawing, table
@@ -86,10 +87,10 @@ def about(rounds: int, facts: Facts) -> dict[str, str]:
 def images(template: Path) -> dict[str, dict[str, str]]:
     """Return the answers for each kind of image that the template offers, by the layout's name."""
     for name, question in yaml.safe_load((template / "copier.yml").read_text()).items():
-        offered = question.get("choices", []) if isinstance(question, dict) else []
-        values = list(offered.values() if isinstance(offered, dict) else offered)
-        if "distroless" in values:
-            return {f"here, {value}": {name: value} for value in values}
+        if isinstance(question, dict) and "choices" in question:
+            values = choices(question)
+            if "distroless" in values:
+                return {f"here, {value}": {name: value} for value in values}
     return {"here": {}}
 
 
@@ -104,7 +105,7 @@ def render(template: Path, folder: Path) -> list[Layout]:
 
 
 def others(project: Path, facts: Facts, folder: Path) -> list[Layout]:
-    """Return a copy of a project to each of the layouts that were written for comparison."""
+    """Copy a project for each of the layouts that were written for comparison; return them."""
     layouts = []
     for name in ("reference", "uv-guide", "single-stage", "pip"):
         copy = shutil.copytree(project, folder / name, symlinks=True)
@@ -183,7 +184,7 @@ class Bench:
 
     @contextmanager
     def edited(self, layout: Layout, edit: str, number: int) -> Iterator[Path]:
-        """Return a copy of a layout's project with an edit in it that was never built."""
+        """Yield a copy of a layout's project with an edit in it that was never built."""
         with tempfile.TemporaryDirectory() as folder:
             copy = shutil.copytree(layout.project, Path(folder) / "project", symlinks=True)
             EDITS[edit](copy, self.mark(number), self.prepared)

@@ -932,7 +932,7 @@ TEXTS: dict[str, list[tuple[str, str, str, Tests]]] = {
         ("Worker: another queue", "redis://localhost:6379/0", "redis://redis:6379/0", own("worker-streaq")),
     ],
     "extensions/worker/extension.yml": [
-        ("Worker: a heartbeat on a closed disk", "heartbeat: /dev/shm/heartbeat", "heartbeat: /app/heartbeat", held("Dockerfile worker")),
+        ("Worker: a heartbeat on a read-only disk", "heartbeat: /dev/shm/heartbeat", "heartbeat: /app/heartbeat", held("Dockerfile worker")),
         ("Worker: another Redis", "image: redis:8-alpine", "image: redis:latest", held("compose worker")),
         ("Worker: another queue in compose", "value: redis://redis:6379/0", "value: redis://localhost:6379/0", held("compose worker")),
     ],

@@ -178,7 +178,7 @@ DOCKERFILE: list[Row] = [
     ), "asked once a second for 30 s until it is good, each time with an end; only in a start period does BuildKit's start interval count"),
     ("runtime > CMD", '["python", "-m", "my_service"]', "no shell keeps SIGTERM from it"),
     ("runtime > ENTRYPOINT", None, "any other command can be run"),
-    ("runtime > VOLUME", None, "a volume would be writable in a closed container"),
+    ("runtime > VOLUME", None, "a volume would be writable in a hardened container"),
     ("runtime > RUN", None, "what changes the image is a tree of a stage"),
 ]
 DOCKERFILE_DISTROLESS: list[Row] = [
@@ -242,7 +242,7 @@ DOCKERFILE_COMPANY: list[Row] = [
      "what apt added changes least"),
 ]
 DOCKERFILE_WORKER: list[Row] = [
-    ("runtime > ENV > HEARTBEAT_FILE", "/dev/shm/heartbeat", "in memory, where any user of a closed container writes"),
+    ("runtime > ENV > HEARTBEAT_FILE", "/dev/shm/heartbeat", "in memory, where any user of a hardened container writes"),
     ("runtime > HEALTHCHECK", Has(
         f'{HEALTH} CMD ["python", "-ISc", "import os, time; raise SystemExit(time.time()',
         "os.stat(os.environ['HEARTBEAT_FILE']).st_mtime > 15)\"]",
@@ -1291,7 +1291,7 @@ GUNICORN: list[Row] = [
     ("serve > logconfig_dict", "log_config(settings.log_level) | {'loggers': own}", "JSON from the first line"),
     ("serve > errorlog", None, "no handler of its own"),
     ("serve > worker_tmp_dir", "'/dev/shm' if Path('/dev/shm').is_dir() else None",
-     "a closed container has no other place"),
+     "a hardened container has no other place"),
     ("serve > control_socket_disable", True, "a closed container has no place for it"),
     ("serve > propagate", True, "its lines are JSON too"),
 ]

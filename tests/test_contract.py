@@ -288,7 +288,7 @@ def service(
 
 @pytest.fixture(scope="module")
 def running(service: Service) -> Iterator[Container]:
-    """Yield a container of it, closed, with two processes and on another port."""
+    """Yield a container of it, hardened, with two processes and on another port."""
     options = ["--env=PORT=9000", "--env=WEB_CONCURRENCY=2"]
     with service.engine.serve_hardened(service.image, *options, port=9000) as container:
         yield container

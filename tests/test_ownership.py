@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.edits import EDITS
-from helpers.files import change, files
+from helpers.files import change, files, texts
 from helpers.programs import run
 from helpers.project import Copy
 from helpers.repository import ROOT, commit
@@ -74,24 +74,24 @@ def test_renovate_is_told_the_same(project: Path) -> None:
         for name in rule["matchDepNames"]:
             disabled[name] = rule.get("matchUpdateTypes")
 
-    texts = {name: text.decode() for name, text in files(project).items()}
-    merged = "".join(text for name, text in texts.items() if not is_yours(name))
+    written = texts(project)
+    merged = "".join(text for name, text in written.items() if not is_yours(name))
     # Whatever carries a version in the files that updates merge, as Renovate names it.
-    images = set(re.findall(r"^FROM ([\w./-]+):", texts["Dockerfile"], re.M))
+    images = set(re.findall(r"^FROM ([\w./-]+):", written["Dockerfile"], re.M))
     actions = set(re.findall(r"uses: (.+)@", merged))
     others = {"ubuntu"} if "runs-on: ubuntu-" in merged else set()
     others |= {"astral-sh/uv"} if "astral-sh/setup-uv@" in merged else set()
     assert images | actions | others <= disabled.keys()
     # The digest behind the tag, and what makes the tag precise, stay with Renovate.
     assert disabled["python"] == ["major", "minor", "patch"]
-    (frontend,) = re.findall(r"^# syntax=(\S+):1$", texts["Dockerfile"], re.M)
+    (frontend,) = re.findall(r"^# syntax=(\S+):1$", written["Dockerfile"], re.M)
     assert frontend not in disabled
-    renovates = (project / "README.md").read_text().partition("| Renovate |")[2].splitlines()[0]
+    renovates = written["README.md"].partition("| Renovate |")[2].splitlines()[0]
     assert f"the digests behind the tags of Python and `{frontend}`" in renovates
     assert {name for name, types in disabled.items() if types} == {"python"}
-    assert "docker:pinDigests" in texts["renovate.json"]
+    assert "docker:pinDigests" in written["renovate.json"]
     locked = r'^name = "(.+)"\nversion = .+\nsource = { registry'
-    assert not disabled.keys() & set(re.findall(locked, texts["uv.lock"], re.M))
+    assert not disabled.keys() & set(re.findall(locked, written["uv.lock"], re.M))
 
 
 @pytest.mark.render

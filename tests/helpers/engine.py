@@ -17,7 +17,7 @@ from typing import Any
 
 from helpers.programs import run
 
-# How the README says that a service can be run: closed, and as a user that the image does not know.
+# How the README says that a service can run: hardened, and as a user whom the image lacks.
 HARDENED = [
     "--read-only",
     "--cap-drop=ALL",

@@ -19,15 +19,6 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def texts(project: Path) -> dict[str, str]:
-    """Return the content of each file of a project by its path."""
-    return {
-        path.relative_to(project).as_posix(): path.read_text()
-        for path in sorted(project.rglob("*"))
-        if path.is_file()
-    }
-
-
 def files(project: Path) -> dict[str, bytes]:
     """Return the content of each file of a project by its path."""
     return {
@@ -35,6 +26,11 @@ def files(project: Path) -> dict[str, bytes]:
         for path in sorted(project.rglob("*"))
         if path.is_file() and ".git" not in path.relative_to(project).parts
     }
+
+
+def texts(project: Path) -> dict[str, str]:
+    """Return the text of each file of a project by its path."""
+    return {name: content.decode() for name, content in files(project).items()}
 
 
 PARSERS: dict[str, Callable[[str], object]] = {

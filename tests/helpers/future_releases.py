@@ -99,7 +99,7 @@ def add_a_question(tree: Path) -> None:
 
 
 def rename_for_new_projects(tree: Path) -> None:
-    """Return a file another name where it is new: a stored answer keeps the old one elsewhere."""
+    """Rename a file for new projects; in the others a stored answer keeps the old name."""
     name = "{{ 'compose.yaml' if settled else 'compose.yml' }}"
     question = f'compose_file:\n  type: str\n  default: "{name}"\n\n'
     change(tree, "copier.yml", r"^(repository:\n)", question + r"\1")

@@ -23,7 +23,7 @@ def base_of(project: Path) -> str:
 
 @contextmanager
 def empty_package_cache(project: Path) -> Iterator[None]:
-    """Yield the builds of a project a package cache of their own, which is empty and goes again."""
+    """Have the builds of a project use an empty package cache of their own, in the block only."""
     name = uuid4().hex
     dockerfile = project / "Dockerfile"
     shared = dockerfile.read_text()
